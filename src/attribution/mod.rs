@@ -1,0 +1,110 @@
+//! Who owns each chunk in use: every byte is claimed once, and what nobody claims stays visible.
+
+use crate::addr::Addr;
+use crate::malloc::heap::{ChunkId, Heap};
+use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool, OwnerKind};
+use crate::nginx::pool::Pool;
+use rustc_hash::FxHashMap;
+
+/// glibc's own thread caches, which lie on its heap like anybody's chunks.
+pub const TCACHE: OwnerKind = OwnerKind { key: "glibc.tcache", label: "glibc's thread caches", unit: None };
+/// Chunks in use that nobody claims.
+pub const OUTSIDE_POOLS: OwnerKind = OwnerKind { key: "outside_pools", label: "outside any pool", unit: None };
+
+/// A pool with its owner.
+#[derive(Debug)]
+pub struct OwnedPool {
+    /// The pool as it was found by signature.
+    pub pool: Pool,
+    /// The name a root has for it, if any does.
+    pub named: Option<NamedPool>,
+}
+
+impl OwnedPool {
+    /// What kind of owner it has.
+    pub fn kind(&self) -> &'static OwnerKind {
+        self.named.as_ref().map_or(&NO_KNOWN_OWNER, |named| named.kind)
+    }
+}
+
+/// Who a chunk belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The pool of this number.
+    Pool(u32),
+    /// glibc itself.
+    Tcache,
+}
+
+/// Every pool with its owner, and every chunk with its claim.
+#[derive(Debug)]
+pub struct Attribution {
+    /// Pools in address order.
+    pub pools: Vec<OwnedPool>,
+    /// Named by a root, but without a valid signature.
+    pub only_by_name: Vec<NamedPool>,
+    /// How many pools the roots named.
+    pub named: u64,
+    /// One sentence for each contradiction.
+    pub problems: Vec<String>,
+    claims: FxHashMap<ChunkId, Claim>,
+}
+
+impl Attribution {
+    /// Joins pools found by signature with those found by name, and gives out the chunks.
+    pub fn new(heap: &Heap, mut pools: Vec<Pool>, named: Vec<NamedPool>) -> Attribution {
+        pools.sort_by_key(|pool| pool.address);
+        let mut names: FxHashMap<Addr, NamedPool> = FxHashMap::default();
+        let mut problems = Vec::new();
+        for named in named {
+            // Finders are in order of precedence; several paths to one pool are the rule, not a contradiction.
+            names.entry(named.pool).or_insert(named);
+        }
+        let count = names.len() as u64;
+        for pool in &mut pools {
+            let found = std::mem::take(&mut pool.problems);
+            problems.extend(found.into_iter().map(|problem| format!("the pool at {}: {problem}", pool.address)));
+        }
+        let pools: Vec<OwnedPool> =
+            pools.into_iter().map(|pool| OwnedPool { named: names.remove(&pool.address), pool }).collect();
+        let mut only_by_name: Vec<NamedPool> = names.into_values().collect();
+        only_by_name.sort_by_key(|named| named.pool);
+        let mut attribution =
+            Attribution { pools, only_by_name, named: count, problems, claims: FxHashMap::default() };
+        attribution.claim_all(heap);
+        attribution
+    }
+
+    /// Who owns a chunk; `None` if nobody is known to.
+    pub fn claim(&self, chunk: ChunkId) -> Option<Claim> {
+        self.claims.get(&chunk).copied()
+    }
+
+    fn claim_all(&mut self, heap: &Heap) {
+        let total = self.pools.iter().map(|owned| owned.pool.blocks.len() + owned.pool.large.len()).sum();
+        self.claims.reserve(total);
+        for cache in &heap.tcaches {
+            if let Some(chunk) = heap.find(cache.address) {
+                self.claims.insert(chunk, Claim::Tcache);
+            }
+        }
+        for (index, owned) in self.pools.iter().enumerate() {
+            let chunks = owned.pool.blocks.iter().chain(&owned.pool.large);
+            for chunk in chunks {
+                let claim = Claim::Pool(index as u32);
+                if let Some(other) = self.claims.insert(*chunk, claim) {
+                    let memory = heap.chunk(*chunk).memory();
+                    let holder = match other {
+                        Claim::Pool(other) => self.pools.get(other as usize).map(|other| other.pool.address),
+                        Claim::Tcache => None,
+                    };
+                    let holder = holder.map_or("glibc".to_owned(), |address| format!("the pool at {address}"));
+                    self.problems.push(format!(
+                        "the chunk {memory} is claimed by {holder} and by the pool at {}",
+                        owned.pool.address
+                    ));
+                }
+            }
+        }
+    }
+}

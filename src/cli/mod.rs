@@ -1,0 +1,27 @@
+//! The command line: what was typed ([`args`]), what it means ([`plan`]), and what is done ([`run`]).
+
+pub mod args;
+mod outcome;
+mod plan;
+mod progress;
+mod run;
+mod terminal;
+
+pub use outcome::Outcome;
+
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+use terminal::Environment;
+
+/// Runs the command that was typed, and says how it ended.
+pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = args::Args::parse_from(words);
+    let environment = Environment::of_this_process();
+    let plan = plan::Plan::new(args, &environment).unwrap_or_else(|wrong| wrong.format(&mut args::Args::command()).exit());
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let outcome = run::run(&plan, &crate::analysis::take, &mut out, &mut io::stderr());
+    let flushed = out.flush().map_err(anyhow::Error::from);
+    outcome.and_then(|outcome| flushed.map(|()| outcome)).unwrap_or_else(outcome::of_error).into()
+}

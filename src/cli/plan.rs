@@ -1,0 +1,159 @@
+//! What is to be done, checked: everything that can be wrong with what was typed is found here.
+
+use super::args::{Args, ChunksArgs, Command, GlobalArgs, PoolsArgs, RowFormat, SnapshotArgs, SnapshotFormat};
+use super::terminal::Environment;
+use crate::analysis::Options;
+use crate::debug::SearchOptions;
+use crate::report::rows::{ChunkFilter, Machine, PoolFilter, PoolSort};
+use crate::report::style::Style;
+use crate::report::table::Page;
+use clap::error::ErrorKind;
+
+/// A command and what goes with it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) task: Task,
+    pub(super) options: Options,
+    pub(super) style: Style,
+    /// Whether to show what is being done.
+    pub(super) progress: bool,
+    /// Whether to keep warnings to ourselves.
+    pub(super) quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Show snapshots.
+    Snapshot { pids: Vec<i32>, format: ReportFormat },
+    /// List pools.
+    Pools { pid: i32, filter: PoolFilter, sort: PoolSort, top: Option<usize>, format: ListFormat },
+    /// List chunks.
+    Chunks { pid: i32, filter: ChunkFilter, format: ListFormat },
+}
+
+/// How to show a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ReportFormat {
+    Table(Page),
+    Json,
+}
+
+/// How to show rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListFormat {
+    /// For people, on lines of at most so many columns.
+    Table { limit: Option<usize> },
+    /// For programs.
+    Machine(Machine),
+}
+
+impl Plan {
+    /// Checks what was typed.
+    ///
+    /// # Errors
+    /// An error of clap, to be shown as those of wrong options are.
+    pub(super) fn new(args: Args, environment: &Environment) -> Result<Plan, clap::Error> {
+        let Args { command, global } = args;
+        let style = environment.style(global.color);
+        let mut options = Options { debug: search(&global)?, with_chunks: false };
+        let task = match command {
+            Command::Snapshot(args) => {
+                options.with_chunks = args.chunks;
+                snapshot(args, style)?
+            }
+            Command::Pools(args) => pools(args, environment),
+            Command::Chunks(args) => {
+                options.with_chunks = true;
+                chunks(args, environment)
+            }
+        };
+        let progress = environment.errors_are_seen && !global.quiet;
+        Ok(Plan { task, options, style, progress, quiet: global.quiet })
+    }
+}
+
+fn search(global: &GlobalArgs) -> Result<SearchOptions, clap::Error> {
+    if let Some(wrong) = global.debug_dir.iter().find(|directory| !directory.is_dir()) {
+        let message = format!("--debug-dir {} is not a directory: give one that is laid out as /usr/lib/debug is", wrong.display());
+        return Err(clap::Error::raw(ErrorKind::ValueValidation, message));
+    }
+    Ok(SearchOptions { debug_dirs: global.debug_dir.clone(), ..SearchOptions::from_environment() })
+}
+
+fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::Error> {
+    let format = match args.format {
+        SnapshotFormat::Json if args.top.is_some() => return Err(conflict("--top is for the table: the JSON holds all pools")),
+        SnapshotFormat::Table if args.chunks => {
+            return Err(conflict("--chunks needs --format json: to list chunks for people, use `poolscope chunks PID`"));
+        }
+        SnapshotFormat::Json => ReportFormat::Json,
+        SnapshotFormat::Table => ReportFormat::Table(Page { style, top: args.top.map_or(0, |top| top as usize) }),
+    };
+    Ok(Task::Snapshot { pids: args.pids, format })
+}
+
+fn conflict(message: &str) -> clap::Error {
+    clap::Error::raw(ErrorKind::ArgumentConflict, message)
+}
+
+fn pools(args: PoolsArgs, environment: &Environment) -> Task {
+    Task::Pools {
+        pid: args.pid,
+        filter: PoolFilter { owner: args.owner, state: args.state, size: args.size },
+        sort: args.sort.into(),
+        top: args.top.map(|top| top as usize),
+        format: list_format(args.format, environment),
+    }
+}
+
+fn chunks(args: ChunksArgs, environment: &Environment) -> Task {
+    Task::Chunks {
+        pid: args.pid,
+        filter: ChunkFilter { owner: args.owner, size: args.size, state: args.state.map(Into::into), arena: args.arena },
+        format: list_format(args.format, environment),
+    }
+}
+
+/// Rows for a terminal are cut to its width; rows for a pipe are whole.
+fn list_format(format: RowFormat, environment: &Environment) -> ListFormat {
+    match format {
+        RowFormat::Table => ListFormat::Table { limit: environment.terminal },
+        RowFormat::Ndjson => ListFormat::Machine(Machine::Ndjson),
+        RowFormat::Csv => ListFormat::Machine(Machine::Csv),
+        RowFormat::Json => ListFormat::Machine(Machine::Json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn plan(words: &[&str]) -> Result<Plan, clap::Error> {
+        Plan::new(Args::try_parse_from(words).unwrap(), &Environment::default())
+    }
+
+    #[test]
+    fn only_what_needs_chunks_keeps_them() {
+        assert!(!plan(&["poolscope", "snapshot", "1"]).unwrap().options.with_chunks);
+        assert!(!plan(&["poolscope", "pools", "1"]).unwrap().options.with_chunks);
+        assert!(plan(&["poolscope", "chunks", "1"]).unwrap().options.with_chunks);
+        assert!(plan(&["poolscope", "snapshot", "1", "--format", "json", "--chunks"]).unwrap().options.with_chunks);
+    }
+
+    #[test]
+    fn options_that_would_do_nothing_are_refused() {
+        assert_eq!(plan(&["poolscope", "snapshot", "1", "--chunks"]).unwrap_err().exit_code(), 2);
+        assert_eq!(plan(&["poolscope", "snapshot", "1", "--top", "3", "--format", "json"]).unwrap_err().exit_code(), 2);
+        assert_eq!(plan(&["poolscope", "pools", "1", "--debug-dir", "/dev/null"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn rows_are_cut_only_on_a_terminal() {
+        let args = Args::try_parse_from(["poolscope", "pools", "1"]).unwrap();
+        let terminal = Environment { terminal: Some(132), ..Environment::default() };
+        let plan = Plan::new(args, &terminal).unwrap();
+        assert!(matches!(plan.task, Task::Pools { format: ListFormat::Table { limit: Some(132) }, .. }));
+    }
+}

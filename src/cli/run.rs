@@ -1,0 +1,110 @@
+//! The commands: each takes a snapshot, chooses what to show of it, and shows it.
+
+use super::outcome::{Outcome, shortcoming};
+use super::plan::{ListFormat, Plan, ReportFormat, Task};
+use super::progress::Steps;
+use crate::analysis::{Options, Progress, SnapshotError};
+use crate::report::rows::{self, ChunkFilter, PoolFilter, PoolSort};
+use crate::report::{json, table};
+use crate::snapshot::model::Snapshot;
+use anyhow::Context;
+use std::io::{self, Write};
+
+/// Where snapshots come from.
+type Take = dyn Fn(i32, &Options, &dyn Progress) -> Result<Snapshot, SnapshotError>;
+
+/// Does what is planned. What goes wrong with one process is said on `err`.
+///
+/// # Errors
+/// If `out` cannot be written to.
+pub(super) fn run(plan: &Plan, take: &Take, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let mut session = Session { plan, take, err, outcome: Outcome::Fine };
+    let written = match &plan.task {
+        Task::Snapshot { pids, format } => session.snapshots(pids, *format, out),
+        Task::Pools { pid, filter, sort, top, format } => session.pools(*pid, filter, *sort, *top, *format, out),
+        Task::Chunks { pid, filter, format } => session.chunks(*pid, filter, *format, out),
+    };
+    written.and_then(|()| out.flush()).context("cannot write the output")?;
+    Ok(session.outcome)
+}
+
+struct Session<'a> {
+    plan: &'a Plan,
+    take: &'a Take,
+    err: &'a mut dyn Write,
+    outcome: Outcome,
+}
+
+impl Session<'_> {
+    fn snapshots(&mut self, pids: &[i32], format: ReportFormat, out: &mut dyn Write) -> io::Result<()> {
+        let mut first = true;
+        for pid in pids {
+            let Some(snapshot) = self.take(*pid) else { continue };
+            match format {
+                ReportFormat::Json => json::write(&snapshot, out)?,
+                ReportFormat::Table(page) => {
+                    if !std::mem::take(&mut first) {
+                        out.write_all(b"\n")?;
+                    }
+                    table::write(&snapshot, &page, out)?;
+                }
+            }
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn pools(
+        &mut self,
+        pid: i32,
+        filter: &PoolFilter,
+        sort: PoolSort,
+        top: Option<usize>,
+        format: ListFormat,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some(snapshot) = self.take(pid) else { return Ok(()) };
+        let selected = rows::pools(&snapshot, filter, sort, top);
+        match format {
+            ListFormat::Table { limit } => rows::write_pool_table(&selected, self.plan.style, limit, out),
+            ListFormat::Machine(machine) => rows::write(selected.into_iter(), machine, out),
+        }
+    }
+
+    fn chunks(&mut self, pid: i32, filter: &ChunkFilter, format: ListFormat, out: &mut dyn Write) -> io::Result<()> {
+        let Some(snapshot) = self.take(pid) else { return Ok(()) };
+        let selected = rows::chunks(&snapshot, filter);
+        match format {
+            ListFormat::Table { .. } => rows::write_chunk_table(selected, out),
+            ListFormat::Machine(machine) => rows::write(selected, machine, out),
+        }
+    }
+
+    /// Takes a snapshot, and says what went wrong or what is missing.
+    fn take(&mut self, pid: i32) -> Option<Snapshot> {
+        let progress = Steps::new(self.plan.progress);
+        let taken = (self.take)(pid, &self.plan.options, &progress);
+        drop(progress);
+        match taken {
+            Ok(snapshot) => {
+                if let Some(missing) = shortcoming(&snapshot) {
+                    self.outcome = self.outcome.max(Outcome::Incomplete);
+                    if !self.plan.quiet {
+                        self.say(&format!("the snapshot of {pid} is incomplete: {missing}; the report says why"));
+                    }
+                }
+                Some(snapshot)
+            }
+            Err(error) => {
+                self.outcome = Outcome::Failed;
+                self.say(&format!("{:#}", anyhow::Error::from(error)));
+                None
+            }
+        }
+    }
+
+    fn say(&mut self, sentence: &str) {
+        // There is nowhere left to say that this cannot be said.
+        let _ = writeln!(self.err, "poolscope: {sentence}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The heap as a whole, once the target runs again: every chunk with its state, and malloc's books checked against them.
+
+use super::arena::{Arena, Par};
+use super::books::Books;
+use super::chunk::{Chunk, ChunkState};
+use super::lists::{FreedLists, Linking, Tcache};
+use super::mmapped::MmappedChunk;
+use super::read::{HeapReading, RegionReading, end_of};
+use super::region::Region;
+use super::walk::FreeLinks;
+use crate::addr::{Addr, AddrRange};
+
+/// A region and which of the chunks are its own.
+#[derive(Debug, Clone)]
+pub struct SettledRegion {
+    /// The region as the arena has it.
+    pub region: Region,
+    /// From its first chunk to the end of its last one.
+    pub walked: AddrRange,
+    /// Indexes into [`Heap::chunks`].
+    pub chunks: std::ops::Range<usize>,
+}
+
+/// Every chunk of the process.
+#[derive(Debug)]
+pub struct Heap {
+    /// Arenas, `main_arena` first.
+    pub arenas: Vec<Arena>,
+    /// malloc's parameters.
+    pub par: Par,
+    /// Regions in address order.
+    pub regions: Vec<SettledRegion>,
+    /// Chunks of all regions, in address order.
+    pub chunks: Vec<Chunk>,
+    /// Chunks with mappings of their own, in address order.
+    pub mmapped: Vec<MmappedChunk>,
+    /// Thread caches.
+    pub tcaches: Vec<Tcache>,
+    /// How links of freed chunks are stored, if any list was there to tell.
+    pub linking: Option<Linking>,
+    /// malloc's own books against what was found.
+    pub books: Books,
+}
+
+/// A chunk by where it stands in [`Heap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChunkId {
+    /// Index into [`Heap::chunks`].
+    Arena(u32),
+    /// Index into [`Heap::mmapped`].
+    Mmapped(u32),
+}
+
+impl Heap {
+    /// Makes a heap of what was read. The visitors go back to their owner.
+    pub fn settle<V>(reading: HeapReading<V>) -> (Heap, Vec<V>) {
+        let HeapReading { arenas, par, mut regions, mut mmapped, freed, visitors, mut problems } = reading;
+        regions.sort_by_key(|region| region.region.chunks.start);
+        mmapped.sort_by_key(|chunk| chunk.chunk.memory());
+        let free_links: Vec<(usize, Vec<FreeLinks>)> = regions
+            .iter_mut()
+            .map(|region| (region.region.arena, std::mem::take(&mut region.free_links)))
+            .collect();
+        let (regions, chunks) = concatenate(regions);
+        let mut heap = Heap {
+            arenas,
+            par,
+            regions,
+            chunks,
+            mmapped,
+            tcaches: Vec::new(),
+            linking: freed.linking,
+            books: Books::default(),
+        };
+        heap.mark_freed(&freed, &mut problems);
+        heap.tcaches = freed.tcaches;
+        heap.books = Books::reconcile(&heap, &free_links, problems);
+        (heap, visitors)
+    }
+
+    /// The chunk with that user memory, of the arenas or mapped.
+    pub fn find(&self, memory: Addr) -> Option<ChunkId> {
+        if let Ok(index) = self.chunks.binary_search_by_key(&memory, |chunk| chunk.memory()) {
+            return Some(ChunkId::Arena(index as u32));
+        }
+        let index = self.mmapped.binary_search_by_key(&memory, |mapped| mapped.chunk.memory()).ok()?;
+        Some(ChunkId::Mmapped(index as u32))
+    }
+
+    /// The chunk of that number.
+    ///
+    /// # Panics
+    /// If the number is not one that this heap gave out.
+    pub fn chunk(&self, id: ChunkId) -> Chunk {
+        match id {
+            ChunkId::Arena(index) => self.chunks[index as usize],
+            ChunkId::Mmapped(index) => self.mmapped[index as usize].chunk,
+        }
+    }
+
+    /// Bytes of the chunk that the program may use.
+    ///
+    /// # Panics
+    /// If the number is not one that this heap gave out.
+    pub fn usable(&self, id: ChunkId) -> u64 {
+        match id {
+            ChunkId::Arena(index) => self.chunks[index as usize].size() - super::chunk::IN_USE_OVERHEAD,
+            ChunkId::Mmapped(index) => self.mmapped[index as usize].usable,
+        }
+    }
+
+    /// All chunks that the program holds, in address order within arenas, mapped ones last.
+    pub fn in_use(&self) -> impl Iterator<Item = (ChunkId, Chunk)> {
+        let of_arenas = self.chunks.iter().enumerate().map(|(index, chunk)| (ChunkId::Arena(index as u32), *chunk));
+        let mapped =
+            self.mmapped.iter().enumerate().map(|(index, mapped)| (ChunkId::Mmapped(index as u32), mapped.chunk));
+        of_arenas.chain(mapped).filter(|(_, chunk)| chunk.state() == ChunkState::InUse)
+    }
+
+    /// The arena of each chunk in [`Heap::chunks`], by region.
+    pub fn arena_of(&self, index: usize) -> Option<&Arena> {
+        let region = self.regions.partition_point(|region| region.chunks.end <= index);
+        self.arenas.get(self.regions.get(region)?.region.arena)
+    }
+
+    /// Chunks in tcaches and fastbins look as if in use; here they get their true state.
+    fn mark_freed(&mut self, freed: &FreedLists, problems: &mut Vec<String>) {
+        let cached = freed.tcaches.iter().flat_map(|cache| cache.chunks.iter().map(|at| (*at, ChunkState::Tcache)));
+        let binned = freed.fastbin_chunks.iter().map(|at| (*at, ChunkState::Fastbin));
+        for (memory, state) in cached.chain(binned) {
+            let found = self.chunks.binary_search_by_key(&memory, |chunk| chunk.memory());
+            match found.ok().and_then(|index| self.chunks.get_mut(index)) {
+                Some(chunk) if chunk.state() == ChunkState::InUse => *chunk = chunk.with_state(state),
+                Some(chunk) => problems.push(format!(
+                    "{memory} is in a {} list and is {} by the headers around it",
+                    state.name(),
+                    chunk.state().name()
+                )),
+                None => problems.push(format!("{memory} is in a {} list, and no chunk begins there", state.name())),
+            }
+        }
+    }
+}
+
+fn concatenate(regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
+    let total = regions.iter().map(|region| region.chunks.len()).sum();
+    let mut chunks = Vec::with_capacity(total);
+    let mut settled = Vec::with_capacity(regions.len());
+    for mut region in regions {
+        let walked = AddrRange::new(region.region.chunks.start, end_of(&region));
+        let first = chunks.len();
+        chunks.append(&mut region.chunks);
+        settled.push(SettledRegion { region: region.region, walked, chunks: first..chunks.len() });
+    }
+    (settled, chunks)
+}

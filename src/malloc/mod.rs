@@ -1,0 +1,19 @@
+//! glibc's malloc, seen from outside: arenas, heaps, chunks, bins, thread caches, mmapped chunks, and its own books.
+//!
+//! [`read::read_heap`] takes what must be read while the target stands still; [`heap::Heap::settle`] makes of it, after
+//! the target runs again, the state of every chunk and the reconciliation.
+
+pub mod allocator;
+pub mod arena;
+pub mod books;
+pub mod chunk;
+pub mod heap;
+pub mod layout;
+pub mod lists;
+pub mod mmapped;
+pub mod read;
+pub mod reader;
+pub mod region;
+pub mod sweep;
+pub mod tls;
+pub mod walk;

@@ -1,0 +1,259 @@
+//! Reading a heap front to back with few system calls and little memory.
+//!
+//! Only the pages that hold a chunk's header are wanted, and where these are is known from a rehearsal: the [`ReadPlan`].
+//! They are fetched in batches that stay in the processor's cache until the walk has looked at them. Where the heap has
+//! changed since the rehearsal the plan is silent, and a window at the wanted place is read instead.
+
+use super::chunk::Chunk;
+use crate::addr::{Addr, AddrRange};
+use crate::target::live::MAX_RANGES;
+use crate::target::memory::{Fault, Memory};
+
+/// Bytes fetched by one planned read. Larger batches fall out of the second-level cache before they are walked.
+const BATCH: u64 = 256 * 1024;
+
+/// Bytes fetched where there is no plan at all: the fastest size for a heap of unknown density.
+const UNPLANNED_WINDOW: u64 = 64 * 1024;
+
+/// Bytes fetched where the plan has a gap.
+const GAP_WINDOW: u64 = 4 * 1024;
+
+/// Which pages of a region hold chunk headers, and where the region may be cut into pieces that are walked in parallel.
+#[derive(Debug, Clone, Default)]
+pub struct ReadPlan {
+    /// Runs of pages, in address order, none longer than a batch.
+    pub runs: Vec<AddrRange>,
+    /// Starts of chunks, in address order, between which about the same number of bytes is to be read.
+    pub cuts: Vec<Addr>,
+}
+
+impl ReadPlan {
+    /// The plan for chunks in address order, of each of which `wanted` bytes from its header on are needed, cut into
+    /// about `pieces` pieces.
+    pub fn for_chunks(chunks: &[Chunk], wanted: u64, page_size: u64, pieces: u64) -> ReadPlan {
+        let mut runs: Vec<AddrRange> = Vec::new();
+        let mut bytes = 0;
+        let mut starts = Vec::new();
+        for chunk in chunks {
+            let first = chunk.start().align_down(page_size);
+            let end = (chunk.start() + wanted.min(chunk.size() + super::chunk::HEADER)).align_up(page_size);
+            match runs.last_mut() {
+                Some(last) if first <= last.end && last.len() + page_size <= BATCH => {
+                    bytes += end.0.saturating_sub(last.end.0);
+                    last.end = last.end.max(end);
+                }
+                last => {
+                    let first = last.map_or(first, |last| first.max(last.end));
+                    if first < end {
+                        bytes += end.0 - first.0;
+                        runs.push(AddrRange::new(first, end));
+                    }
+                }
+            }
+            starts.push(bytes);
+        }
+        let step = (bytes / pieces.max(1)).max(BATCH);
+        let mut due = step;
+        let mut cuts = Vec::new();
+        for (chunk, read) in chunks.iter().zip(starts) {
+            if read >= due {
+                cuts.push(chunk.start());
+                due = read + step;
+            }
+        }
+        ReadPlan { runs, cuts }
+    }
+
+    /// Bytes that following the plan reads.
+    pub fn bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.len()).sum()
+    }
+}
+
+/// Reads a region front to back.
+pub struct PlannedReader<'a, M> {
+    memory: &'a M,
+    plan: &'a [AddrRange],
+    /// Nothing beyond this is read: what follows a heap may not be mapped.
+    limit: Addr,
+    buffer: Vec<u8>,
+    /// What the buffer holds: ranges and where each starts in it.
+    loaded: Vec<(AddrRange, usize)>,
+    current: usize,
+}
+
+impl<'a, M: Memory> PlannedReader<'a, M> {
+    /// A reader for addresses below `limit`; `plan` may be empty. Its buffer is written to at once, so that no page
+    /// fault of ours falls into the stop.
+    pub fn new(memory: &'a M, plan: &'a ReadPlan, limit: Addr, mut buffer: Vec<u8>) -> PlannedReader<'a, M> {
+        buffer.resize((BATCH + UNPLANNED_WINDOW) as usize, 0);
+        PlannedReader { memory, plan: &plan.runs, limit, buffer, loaded: Vec::new(), current: 0 }
+    }
+
+    /// Gives the buffer back for the next reader.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// The bytes at `address`, `length` of them or fewer if the region ends before. Addresses must not decrease by more
+    /// than what is still in the buffer.
+    ///
+    /// # Errors
+    /// The [`Fault`] of the read, also if `address` is at or beyond the limit.
+    pub fn bytes(&mut self, address: Addr, length: u64) -> Result<&[u8], Fault> {
+        let length = length.min(self.limit.checked_offset_from(address).unwrap_or(0));
+        if length == 0 {
+            return Err(Fault::Unmapped(address));
+        }
+        if !self.seek(address, length) {
+            self.load(address, length)?;
+        }
+        let (range, offset) = self.loaded[self.current];
+        let from = offset + (address.0 - range.start.0) as usize;
+        Ok(&self.buffer[from..from + length as usize])
+    }
+
+    /// Makes the loaded range that holds all the bytes the current one.
+    fn seek(&mut self, address: Addr, length: u64) -> bool {
+        while let Some((range, _)) = self.loaded.get(self.current) {
+            if range.contains_bytes(address, length) {
+                return true;
+            }
+            if address < range.end {
+                return false;
+            }
+            self.current += 1;
+        }
+        false
+    }
+
+    fn load(&mut self, address: Addr, length: u64) -> Result<(), Fault> {
+        let passed = self.plan.partition_point(|run| run.end <= address);
+        self.plan = &self.plan[passed..];
+        if self.plan.first().is_some_and(|run| run.contains_bytes(address, length)) && self.load_planned().is_ok() {
+            return Ok(());
+        }
+        let window = if self.plan.is_empty() { UNPLANNED_WINDOW } else { GAP_WINDOW };
+        self.load_window(address, length.max(window))
+            .or_else(|_| self.load_window(address, length))
+    }
+
+    fn load_planned(&mut self) -> Result<(), Fault> {
+        let mut total = 0;
+        let fitting = self.plan.iter().take(MAX_RANGES).take_while(|run| {
+            total += run.len();
+            total <= BATCH
+        });
+        let count = fitting.count().max(1);
+        let (batch, rest) = self.plan.split_at(count);
+        let batch: Vec<AddrRange> = batch.iter().map(|run| AddrRange::new(run.start, run.end.min(self.limit))).collect();
+        self.loaded.clear();
+        self.current = 0;
+        let mut offset = 0;
+        for range in &batch {
+            self.loaded.push((*range, offset));
+            offset += range.len() as usize;
+        }
+        if offset > self.buffer.len() {
+            self.buffer.resize(offset, 0);
+        }
+        let answer = self.memory.read_ranges(&batch, &mut self.buffer[..offset]);
+        match answer {
+            Ok(()) => self.plan = rest,
+            Err(_) => self.loaded.clear(),
+        }
+        answer
+    }
+
+    fn load_window(&mut self, address: Addr, length: u64) -> Result<(), Fault> {
+        let length = length.min(self.limit.0 - address.0) as usize;
+        if length > self.buffer.len() {
+            self.buffer.resize(length, 0);
+        }
+        self.loaded.clear();
+        self.current = 0;
+        self.memory.read(address, &mut self.buffer[..length])?;
+        self.loaded.push((AddrRange::sized(address, length as u64), 0));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::malloc::chunk::ChunkState;
+    use crate::target::image::Image;
+    use std::cell::Cell;
+
+    struct Counting<'a>(&'a Image, Cell<u64>, Cell<u64>);
+
+    impl Memory for Counting<'_> {
+        fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+            self.1.set(self.1.get() + 1);
+            self.2.set(self.2.get() + buffer.len() as u64);
+            self.0.read(address, buffer)
+        }
+
+        fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
+            self.1.set(self.1.get() + 1);
+            self.2.set(self.2.get() + buffer.len() as u64);
+            self.0.read_ranges(ranges, buffer)
+        }
+    }
+
+    fn image_of(bytes: u64) -> Image {
+        let mut image = Image::new();
+        image.map(Addr(0x10000), (0..bytes).map(|n| (n >> 8) as u8).collect());
+        image
+    }
+
+    fn chunks(sizes: &[u64]) -> Vec<Chunk> {
+        let mut start = Addr(0x10000);
+        let mut chunks = Vec::new();
+        for size in sizes {
+            chunks.push(Chunk::new(start + 16, *size, ChunkState::InUse));
+            start = start + *size;
+        }
+        chunks
+    }
+
+    #[test]
+    fn a_plan_reads_only_pages_with_headers_and_few_times() {
+        let image = image_of(0x100000);
+        let counting = Counting(&image, Cell::new(0), Cell::new(0));
+        let chunks = chunks(&[0x20, 0x40000, 0x20, 0x40000, 0x20]);
+        let plan = ReadPlan::for_chunks(&chunks, 64, 0x1000, 1);
+        let limit = Addr(0x10000 + 0x100000);
+        let mut reader = PlannedReader::new(&counting, &plan, limit, Vec::new());
+        for chunk in &chunks {
+            let bytes = reader.bytes(chunk.start(), 64).unwrap().to_vec();
+            let mut expected = vec![0; 64];
+            image.read(chunk.start(), &mut expected).unwrap();
+            assert_eq!(bytes, expected);
+        }
+        assert_eq!(counting.1.get(), 1);
+        assert_eq!(counting.2.get(), plan.bytes());
+        assert!(plan.bytes() <= 0x4000, "{:#x}", plan.bytes());
+    }
+
+    #[test]
+    fn what_the_plan_does_not_know_is_read_all_the_same() {
+        let image = image_of(0x100000);
+        let plan = ReadPlan::for_chunks(&chunks(&[0x20, 0x40000, 0x20]), 64, 0x1000, 1);
+        let mut reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
+        assert_eq!(reader.bytes(Addr(0x30008), 8).unwrap()[0], ((0x20008u64) >> 8) as u8);
+        assert_eq!(reader.bytes(Addr(0x10000 + 0x40020), 8).unwrap()[0], (0x40020u64 >> 8) as u8);
+        assert_eq!(reader.bytes(Addr(0x10fffc), 64).unwrap().len(), 4);
+        assert!(reader.bytes(Addr(0x110000), 8).is_err());
+    }
+
+    #[test]
+    fn long_runs_are_cut_into_batches_without_a_gap() {
+        let chunks = chunks(&[0x200; 0x1000]);
+        let plan = ReadPlan::for_chunks(&chunks, 112, 0x1000, 4);
+        assert_eq!(plan.bytes(), 0x200000);
+        assert!(plan.runs.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert!(plan.runs.iter().all(|run| run.len() <= BATCH));
+        assert!((3..=4).contains(&plan.cuts.len()), "{:?}", plan.cuts);
+    }
+}

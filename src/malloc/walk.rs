@@ -1,0 +1,246 @@
+//! The walk: from one chunk header to the next, front to back through a region.
+
+use super::chunk::{
+    ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
+};
+use super::arena::word_at;
+use super::reader::PlannedReader;
+use crate::addr::{Addr, AddrRange};
+use crate::target::memory::Memory;
+
+/// Looks at the first bytes of every chunk while they are at hand.
+///
+/// Whether a chunk is in use is not known yet when it is visited (the header after it and the free lists tell), so a
+/// visitor notes what could matter, and sorts it out afterwards.
+pub trait PayloadVisitor: Send {
+    /// How many bytes from the start of user memory it wants to see, at most.
+    fn wanted(&self) -> u64;
+
+    /// Called for each chunk in address order. `payload` holds the first bytes of its user memory: fewer than wanted only
+    /// if the chunk or its region is shorter.
+    fn visit(&mut self, memory: Addr, usable: u64, payload: &[u8]);
+}
+
+/// A visitor that looks at nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoVisitor;
+
+impl PayloadVisitor for NoVisitor {
+    fn wanted(&self) -> u64 {
+        0
+    }
+
+    fn visit(&mut self, _memory: Addr, _usable: u64, _payload: &[u8]) {}
+}
+
+/// The links of a free chunk, to be compared with the bins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreeLinks {
+    /// User memory of the chunk.
+    pub memory: Addr,
+    /// Start of the next free chunk in its bin.
+    pub forward: Addr,
+    /// Start of the one before.
+    pub backward: Addr,
+}
+
+/// Where a walk ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// At or past the address where it was told to stop: this chunk starts there.
+    Limit(Addr),
+    /// At the arena's top chunk, which it includes.
+    Top,
+    /// At the fenceposts that close a heap which could not grow; the address is the first one past them.
+    Fenceposts(Addr),
+    /// At a header that cannot be one, or could not be read.
+    Broken {
+        /// Where the header is, or should be.
+        at: Addr,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl WalkEnd {
+    /// True if the walk came to an end that a heap can have.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, WalkEnd::Top | WalkEnd::Fenceposts(_))
+    }
+}
+
+/// What a walk has found.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    /// Chunks in address order; `InUse`, `Free`, `Top` or `Fencepost`.
+    pub chunks: Vec<Chunk>,
+    /// Links of the free ones, in the same order.
+    pub free_links: Vec<FreeLinks>,
+    /// Where it ended.
+    pub end: WalkEnd,
+}
+
+/// What to walk.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch {
+    /// The region; no chunk reaches beyond it.
+    pub region: AddrRange,
+    /// The chunk to begin with.
+    pub from: Addr,
+    /// No chunk from here on is walked.
+    pub to: Addr,
+    /// Start of the arena's top chunk, wherever that is.
+    pub top: Addr,
+}
+
+/// One chunk's header and first words.
+struct Header {
+    prev_size: u64,
+    word: SizeWord,
+    forward: Addr,
+    backward: Addr,
+}
+
+/// Walks a stretch of a region.
+pub fn walk<M: Memory>(reader: &mut PlannedReader<'_, M>, stretch: Stretch, visitor: &mut impl PayloadVisitor) -> Walk {
+    let mut walker = Walker { walk: Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top }, links: None };
+    walker.walk.end = match walker.run(reader, stretch, visitor) {
+        Ok(end) => end,
+        Err((at, reason)) => WalkEnd::Broken { at, reason },
+    };
+    walker.walk
+}
+
+struct Walker {
+    walk: Walk,
+    /// Links of the latest chunk, kept until the header after it tells whether it is free.
+    links: Option<(Addr, Addr)>,
+}
+
+type Broken = (Addr, String);
+
+impl Walker {
+    fn run<M: Memory>(
+        &mut self,
+        reader: &mut PlannedReader<'_, M>,
+        stretch: Stretch,
+        visitor: &mut impl PayloadVisitor,
+    ) -> Result<WalkEnd, Broken> {
+        let wanted = HEADER + visitor.wanted().max(HEADER);
+        let mut at = stretch.from;
+        loop {
+            let bytes = reader.bytes(at, wanted).map_err(|fault| (at, fault.to_string()))?;
+            let header = parse(bytes);
+            self.settle_previous(at, &header)?;
+            if at >= stretch.to {
+                return Ok(WalkEnd::Limit(at));
+            }
+            let size = header.word.size();
+            if size < MIN_SIZE {
+                return self.fencepost(reader, at, header.word, stretch.region.end);
+            }
+            check(&header, at, stretch.region.end).map_err(|reason| (at, reason))?;
+            let memory = at + HEADER;
+            if at == stretch.top {
+                self.walk.chunks.push(Chunk::new(memory, size, ChunkState::Top));
+                return Ok(WalkEnd::Top);
+            }
+            let usable = size - super::chunk::IN_USE_OVERHEAD;
+            let payload = bytes.get(HEADER as usize..).unwrap_or_default();
+            visitor.visit(memory, usable, &payload[..payload.len().min(usable as usize)]);
+            self.walk.chunks.push(Chunk::new(memory, size, ChunkState::InUse));
+            self.links = Some((header.forward, header.backward));
+            at = at + size;
+        }
+    }
+
+    /// Tells from the header at `at` whether the chunk before it is free.
+    fn settle_previous(&mut self, at: Addr, header: &Header) -> Result<(), Broken> {
+        let (Some(last), Some((forward, backward))) = (self.walk.chunks.last_mut(), self.links.take()) else {
+            return Ok(());
+        };
+        if header.word.has(PREV_INUSE) {
+            return Ok(());
+        }
+        if header.prev_size != last.size() {
+            let reason = format!(
+                "the chunk before it is {:#x} bytes long by its own header and {:#x} by this one's",
+                last.size(),
+                header.prev_size
+            );
+            return Err((at, reason));
+        }
+        *last = last.with_state(ChunkState::Free);
+        self.walk.free_links.push(FreeLinks { memory: last.memory(), forward, backward });
+        Ok(())
+    }
+
+    /// The end of a heap that could not grow: headers too small for a chunk (glibc malloc.c, `sysmalloc`).
+    ///
+    /// The main arena writes two of 16 bytes, after a third where the old top was as small as that. Other arenas' heaps
+    /// end with one of 16 bytes and one of zero. Where their old top was 16 bytes longer, it is joined with the former to
+    /// 32 bytes, which looks like the smallest chunk in use: a zero header that does not follow one of 16 tells.
+    fn fencepost<M: Memory>(
+        &mut self,
+        reader: &mut PlannedReader<'_, M>,
+        at: Addr,
+        word: SizeWord,
+        end: Addr,
+    ) -> Result<WalkEnd, Broken> {
+        let mut after = at;
+        let mut word = word;
+        while word.size() == HEADER && after.0 - at.0 < 3 * HEADER {
+            after = after + HEADER;
+            if after == end {
+                break;
+            }
+            let next = reader.bytes(after, HEADER).map_err(|fault| (after, fault.to_string()))?;
+            word = parse(next).word;
+        }
+        match (word.size(), after.0 - at.0) {
+            // The zero header, which is the last thing in a heap of another arena.
+            (0, before) if after + HEADER == end => {
+                after = end;
+                if before == 0 {
+                    self.join_last_with_fencepost();
+                }
+            }
+            (_, before) if before >= 2 * HEADER => {}
+            (size, _) => return Err((at, format!("size {size:#x} is smaller than any chunk"))),
+        }
+        self.walk.chunks.push(Chunk::new(at + HEADER, after.0 - at.0, ChunkState::Fencepost));
+        Ok(WalkEnd::Fenceposts(after))
+    }
+
+    fn join_last_with_fencepost(&mut self) {
+        if let Some(last) = self.walk.chunks.last_mut()
+            && last.size() == MIN_SIZE
+            && last.state() == ChunkState::InUse
+        {
+            *last = last.with_state(ChunkState::Fencepost);
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Header {
+    Header {
+        prev_size: word_at(bytes, 0),
+        word: SizeWord(word_at(bytes, SIZE_OFFSET)),
+        forward: Addr(word_at(bytes, FD_OFFSET)),
+        backward: Addr(word_at(bytes, BK_OFFSET)),
+    }
+}
+
+fn check(header: &Header, at: Addr, region_end: Addr) -> Result<(), String> {
+    let size = header.word.size();
+    if !size.is_multiple_of(ALIGNMENT) {
+        return Err(format!("size {size:#x} is not a multiple of {ALIGNMENT}"));
+    }
+    if size > region_end.0 - at.0 {
+        return Err(format!("size {size:#x} reaches beyond the heap's end {region_end}"));
+    }
+    if header.word.has(IS_MMAPPED) {
+        return Err("marked as mmapped in the middle of a heap".to_owned());
+    }
+    Ok(())
+}

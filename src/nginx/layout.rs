@@ -1,0 +1,112 @@
+//! Where `ngx_pool_t` keeps what.
+//!
+//! From the DWARF of the running binary: builds with `ngx_debug_pool` (Tengine) have a larger pool header and larger nodes
+//! for large allocations. A stripped binary gets the layout that nginx has had since 0.8.1, and the output says so.
+
+use crate::debug::{DebugError, DebugInfo, Layout, MissingField};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why the layout of pools is not known from debug info.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// No usable debug info.
+    #[error(transparent)]
+    Debug(#[from] DebugError),
+    /// The structures are there and lack a field that every known nginx has.
+    #[error(transparent)]
+    Field(#[from] MissingField),
+}
+
+/// Offsets in `ngx_pool_t`, `ngx_pool_large_t` and `ngx_pool_cleanup_t`, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolLayout {
+    /// Size of `ngx_pool_t`, with which a pool's first block begins.
+    pub header: u64,
+    /// Size of `ngx_pool_data_t`, with which every other block begins.
+    pub block_header: u64,
+    /// `d.last`: where the next allocation from the block would start.
+    pub last: u64,
+    /// `d.end`: the block's end.
+    pub end: u64,
+    /// `d.next`: the next block.
+    pub next: u64,
+    /// `d.failed`: how often an allocation did not fit.
+    pub failed: u64,
+    /// `max`: requests above it are large allocations.
+    pub max: u64,
+    /// `current`: the first block that is still looked at.
+    pub current: u64,
+    /// `large`: the list of large allocations.
+    pub large: u64,
+    /// `cleanup`: the list of cleanup handlers.
+    pub cleanup: u64,
+    /// `log`.
+    pub log: u64,
+    /// `next` in a node of the list of large allocations.
+    pub large_next: u64,
+    /// `alloc` in such a node.
+    pub large_alloc: u64,
+    /// `handler` in a cleanup.
+    pub cleanup_handler: u64,
+    /// `next` in a cleanup.
+    pub cleanup_next: u64,
+}
+
+impl PoolLayout {
+    /// The layout from nginx 0.8.1 (0.7.60) up to 1.31, Tengine and OpenResty on 64-bit machines
+    /// (nginx `src/core/ngx_palloc.h`).
+    pub const SINCE_0_8_1: PoolLayout = PoolLayout {
+        header: 80,
+        block_header: 32,
+        last: 0,
+        end: 8,
+        next: 16,
+        failed: 24,
+        max: 32,
+        current: 40,
+        large: 56,
+        cleanup: 64,
+        log: 72,
+        large_next: 0,
+        large_alloc: 8,
+        cleanup_handler: 0,
+        cleanup_next: 16,
+    };
+
+    /// Takes the layout from nginx's debug info.
+    ///
+    /// # Errors
+    /// [`LayoutError`] if there is no debug info, or none of pools.
+    pub fn from_debug(debug: &DebugInfo) -> Result<PoolLayout, LayoutError> {
+        const NAMES: [&str; 4] = ["ngx_pool_s", "ngx_pool_large_s", "ngx_pool_cleanup_s", "ngx_pool_data_t"];
+        let mut found = debug.layouts(&NAMES, Some("ngx_palloc.c"))?.into_iter();
+        let mut next = |name: &str| -> Result<Arc<Layout>, DebugError> {
+            found.next().flatten().map_or_else(|| debug.layout(name), Ok)
+        };
+        let [pool, large, cleanup, data] = NAMES.map(&mut next);
+        let (pool, large, cleanup) = (pool?, large?, cleanup?);
+        Ok(PoolLayout {
+            header: pool.size,
+            block_header: data?.size,
+            last: pool.offset("d.last")?,
+            end: pool.offset("d.end")?,
+            next: pool.offset("d.next")?,
+            failed: pool.offset("d.failed")?,
+            max: pool.offset("max")?,
+            current: pool.offset("current")?,
+            large: pool.offset("large")?,
+            cleanup: pool.offset("cleanup")?,
+            log: pool.offset("log")?,
+            large_next: large.offset("next")?,
+            large_alloc: large.offset("alloc")?,
+            cleanup_handler: cleanup.offset("handler")?,
+            cleanup_next: cleanup.offset("next")?,
+        })
+    }
+
+    /// How many bytes from a block's start tell all that its header says.
+    pub fn wanted(&self) -> u64 {
+        self.header.max(self.log + 8)
+    }
+}

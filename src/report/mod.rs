@@ -1,0 +1,8 @@
+//! Renderings of a snapshot: one file for each format, all of them writing into an [`std::io::Write`] that the caller
+//! chose. Nothing here decides where output goes, and nothing is computed that the model does not hold.
+
+pub mod json;
+pub mod rows;
+pub mod style;
+pub mod table;
+pub mod text;

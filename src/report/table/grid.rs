@@ -1,0 +1,109 @@
+//! Tables without lines: a first column for words, wrapped where it must be, and columns of figures that never are.
+
+use crate::report::style::Style;
+use crate::report::text::{self, printable};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+/// Blank columns between two columns.
+const GAP: usize = 2;
+/// The first column is not made narrower than this.
+const NARROWEST_LABEL: usize = 12;
+
+/// A table.
+pub(super) struct Grid {
+    heads: Vec<String>,
+    rows: Vec<Vec<String>>,
+    last_is_text: bool,
+}
+
+impl Grid {
+    /// A table with these headings: the first for words, the others for figures.
+    pub(super) fn new(heads: &[&str]) -> Grid {
+        Grid { heads: heads.iter().map(|head| (*head).to_owned()).collect(), rows: Vec::new(), last_is_text: false }
+    }
+
+    /// The same with words in the last column, too.
+    pub(super) fn with_text_at_the_end(mut self) -> Grid {
+        self.last_is_text = true;
+        self
+    }
+
+    /// Adds a row; its first cell may have several lines, each indented as it is to be shown.
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The heading, and the lines of each row.
+    pub(super) fn render(&self, style: Style) -> (String, Vec<Vec<String>>) {
+        let widths = self.widths(style.width);
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(self.cells(&self.heads, &widths));
+        table.add_rows(self.rows.iter().map(|row| self.cells(row, &widths)));
+        for (index, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((if index == 0 { 0 } else { GAP as u16 }, 0));
+        }
+        let mut lines = table.lines().map(|line| line.trim_end().to_owned());
+        let head = lines.next().unwrap_or_default();
+        let rows = self.rows.iter().map(|row| {
+            let height = row.first().map_or(1, |label| wrap_label(label, widths.first().copied().unwrap_or(0)).len());
+            lines.by_ref().take(height).collect()
+        });
+        (head, rows.collect())
+    }
+
+    fn cells(&self, row: &[String], widths: &[usize]) -> Vec<Cell> {
+        let last = row.len().saturating_sub(1);
+        let cell = |(index, text): (usize, &String)| match index {
+            0 => Cell::new(wrap_label(text, widths.first().copied().unwrap_or(0)).join("\n")),
+            _ if index == last && self.last_is_text => Cell::new(printable(text, true)),
+            _ => Cell::new(text).set_alignment(CellAlignment::Right),
+        };
+        row.iter().enumerate().map(cell).collect()
+    }
+
+    /// Width of each column: the first gets what the others leave.
+    fn widths(&self, total: usize) -> Vec<usize> {
+        let rows = || self.rows.iter().chain([&self.heads]);
+        let needed = |column: usize| {
+            let cells = rows().filter_map(|row| row.get(column));
+            cells.flat_map(|cell| cell.lines()).map(text::width).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..self.heads.len()).map(needed).collect();
+        let others: usize = widths.iter().skip(1).map(|width| width + GAP).sum();
+        if let Some(first) = widths.first_mut() {
+            *first = (*first).min(total.saturating_sub(others)).max(NARROWEST_LABEL);
+        }
+        widths
+    }
+}
+
+/// The lines of a label; each of its own lines is wrapped to its own indentation, two columns deeper.
+fn wrap_label(label: &str, width: usize) -> Vec<String> {
+    let wrap_line = |line: &str| {
+        let indent = " ".repeat(line.len() - line.trim_start().len());
+        text::wrap(&printable(line, true), width, &indent, &format!("{indent}  "))
+    };
+    label.lines().flat_map(wrap_line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_label_is_wrapped_and_figures_stay_whole() {
+        let mut grid = Grid::new(&["Owner", "bytes"]);
+        grid.row(vec!["  a label that is much too long for its column".into(), "12.0 MiB".into()]);
+        grid.row(vec!["  short".into(), "1 B".into()]);
+        let (head, rows) = grid.render(Style { width: 36, ..Style::PLAIN });
+        assert_eq!(head, "Owner                          bytes");
+        assert_eq!(
+            rows,
+            [
+                vec!["  a label that is much too  12.0 MiB", "    long for its column"],
+                vec!["  short                          1 B"]
+            ]
+        );
+    }
+}

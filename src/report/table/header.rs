@@ -1,0 +1,155 @@
+//! Who was looked at, for how long it stood still, and how far the report can be trusted.
+
+use super::{percent, problems};
+use crate::report::style::{Line, Look, Style};
+use crate::report::text::{self, keep_start};
+use crate::snapshot::human::{counted, human_bytes};
+use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot};
+
+pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+    let process = &snapshot.process;
+    let mut lines = vec![Line::new(Look::Title, keep_start(&identity(process, style), style.width, style.ellipsis()))];
+    let groups = [facts(snapshot), vec![layouts(snapshot, style), coverage(snapshot)]];
+    for group in groups {
+        let flowed = text::flow(&group, style.separator(), style.width, "  ");
+        lines.extend(flowed.into_iter().map(|line| Line::new(Look::Plain, line)));
+    }
+    lines
+}
+
+fn identity(process: &ProcessInfo, style: Style) -> String {
+    format!("{} {}{}{}", process.role, process.pid, style.separator(), process.title)
+}
+
+fn facts(snapshot: &Snapshot) -> Vec<String> {
+    let process = &snapshot.process;
+    let mut facts: Vec<String> = process.server.iter().cloned().collect();
+    facts.push(match &process.allocator_version {
+        Some(version) => format!("{} {version}", process.allocator),
+        None => process.allocator.clone(),
+    });
+    facts.push(counted(process.threads as u64, "thread"));
+    facts.push(format!("up {}", age(process.age_seconds)));
+    facts.push(format!("RSS {}", human_bytes(process.resident)));
+    facts.push(freeze(&snapshot.freeze));
+    facts.push(format!("taken {}", utc(snapshot.taken_at)));
+    facts
+}
+
+fn freeze(freeze: &FreezeInfo) -> String {
+    let place = freeze.place.replace('_', " ");
+    match freeze.stops {
+        0 => "not frozen".to_owned(),
+        1 => format!("frozen {} ({place})", duration(freeze.pause_microseconds)),
+        stops => format!("frozen {stops} times, at most {} ({place})", duration(freeze.pause_microseconds)),
+    }
+}
+
+fn layouts(snapshot: &Snapshot, style: Style) -> String {
+    let layouts = &snapshot.layouts;
+    let separator = if style.unicode { " · " } else { ", " };
+    format!("layouts: nginx {}{separator}glibc {}", source(&layouts.nginx), source(&layouts.glibc))
+}
+
+fn source(source: &LayoutSource) -> String {
+    let verified = match source.verified_by.as_deref() {
+        Some("same_file") => "of the running file",
+        Some("build_id") => "build-id matches",
+        Some("checksum") => "debuglink checksum matches",
+        Some(other) => other,
+        None => "",
+    };
+    match (source.kind.as_str(), verified) {
+        ("none" | "", _) => "none (see Notes)".to_owned(),
+        ("dwarf", "") => "DWARF".to_owned(),
+        ("dwarf", verified) => format!("DWARF ({verified})"),
+        (kind, "") => kind.to_owned(),
+        (kind, verified) => format!("{kind} ({verified})"),
+    }
+}
+
+fn coverage(snapshot: &Snapshot) -> String {
+    let (Some(books), Some(coverage)) = (&snapshot.books, snapshot.coverage) else {
+        return "coverage: none, the heap was not walked (see Notes)".to_owned();
+    };
+    let disagreements = problems::count(snapshot);
+    let verdict = match (books.problems.len(), disagreements) {
+        (0, 0) => "books reconcile".to_owned(),
+        (0, pools) => format!("books reconcile, {} about pools (at the end)", counted(pools, "disagreement")),
+        _ => format!("{} (at the end)", counted(disagreements, "disagreement")),
+    };
+    format!("coverage: {} of {}, {verdict}", percent::coverage(coverage), human_bytes(books.from_kernel()))
+}
+
+/// `412 µs` is written with the letter that every character set has.
+fn duration(microseconds: u64) -> String {
+    match microseconds {
+        0..1_000 => format!("{microseconds} us"),
+        1_000..10_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", microseconds / 1_000),
+        _ => format!("{:.2} s", microseconds as f64 / 1e6),
+    }
+}
+
+fn age(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes:02} min"),
+        _ => format!("{days} d {hours:02}:{minutes:02}"),
+    }
+}
+
+/// A time in seconds since 1970 as `2026-03-01 04:05 UTC`.
+fn utc(seconds: u64) -> String {
+    let mut days = seconds / 86_400;
+    // Every 400 years have the same number of days. What is left is at most a few centuries of simple counting.
+    let mut year = 1970 + days / 146_097 * 400;
+    days %= 146_097;
+    while days >= days_of_year(year) {
+        days -= days_of_year(year);
+        year += 1;
+    }
+    let february = if days_of_year(year) == 366 { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{year}-{month:02}-{:02} {:02}:{:02} UTC", days + 1, seconds / 3_600 % 24, seconds / 60 % 60)
+}
+
+fn days_of_year(year: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    if leap { 366 } else { 365 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_calendar_dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(utc(1_735_689_599), "2024-12-31 23:59 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00 UTC");
+        assert!(utc(u64::MAX).ends_with(" UTC"));
+    }
+
+    #[test]
+    fn durations_have_the_unit_that_suits() {
+        assert_eq!(duration(412), "412 us");
+        assert_eq!(duration(4_120), "4.1 ms");
+        assert_eq!(duration(41_200), "41 ms");
+        assert_eq!(duration(1_234_000), "1.23 s");
+        assert_eq!(age(529_920), "6 d 03:12");
+        assert_eq!(age(59), "59 s");
+        assert_eq!(age(3_720), "1 h 02 min");
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the memory of the process is.
+
+use super::grid::Grid;
+use super::percent::share;
+use crate::report::style::{Line, Look, Style};
+use crate::snapshot::human::human_bytes;
+use crate::snapshot::model::MemoryRow;
+
+pub(super) fn lines(rows: &[MemoryRow], style: Style) -> Vec<Line> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let measure = Measure::of(rows);
+    let swapped = rows.iter().any(|row| row.swapped.is_some_and(|bytes| bytes > 0));
+    let mut heads = vec!["Where the memory is", "size", "resident"];
+    if swapped {
+        heads.push("swapped");
+    }
+    heads.push(measure.name());
+    let mut grid = Grid::new(&heads);
+    for row in rows.iter().filter(|row| row.size > 0 || row.resident.is_some_and(|bytes| bytes > 0)) {
+        grid.row(cells(row, measure, swapped));
+    }
+    grid.row(total(rows, measure, swapped));
+    let (head, rows) = grid.render(style);
+    let body = rows.into_iter().flatten().map(|line| Line::new(Look::Plain, line));
+    [Line::new(Look::Title, head)].into_iter().chain(body).collect()
+}
+
+/// What shares are of: of what is resident, which is what an operator sees grow, if that is known of every row.
+#[derive(Clone, Copy)]
+enum Measure {
+    Resident(u64),
+    Size(u64),
+}
+
+impl Measure {
+    fn of(rows: &[MemoryRow]) -> Measure {
+        match sum(rows, |row| row.resident) {
+            Some(total) => Measure::Resident(total),
+            None => Measure::Size(sum(rows, |row| Some(row.size)).unwrap_or(0)),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Measure::Resident(_) => "of resident",
+            Measure::Size(_) => "of size",
+        }
+    }
+
+    fn share(self, row: &MemoryRow) -> String {
+        match (self, row.resident) {
+            (Measure::Resident(total), Some(resident)) => share(resident, total),
+            (Measure::Resident(_), None) => String::new(),
+            (Measure::Size(total), _) => share(row.size, total),
+        }
+    }
+}
+
+/// The sum over the rows that are no part of another row, if all of them know it.
+fn sum(rows: &[MemoryRow], bytes: impl Fn(&MemoryRow) -> Option<u64>) -> Option<u64> {
+    rows.iter().filter(|row| !row.nested).map(bytes).sum()
+}
+
+fn cells(row: &MemoryRow, measure: Measure, swapped: bool) -> Vec<String> {
+    let indent = if row.nested { "    " } else { "  " };
+    // Of a part, only its size may be known; of anything else, a blank would look like nothing.
+    let unknown = if row.nested { "" } else { "unknown" };
+    let bytes = |value: Option<u64>| value.map_or(unknown.to_owned(), human_bytes);
+    let mut cells = vec![format!("{indent}{}", row.label), human_bytes(row.size), bytes(row.resident)];
+    if swapped {
+        cells.push(bytes(row.swapped));
+    }
+    cells.push(measure.share(row));
+    cells
+}
+
+fn total(rows: &[MemoryRow], measure: Measure, swapped: bool) -> Vec<String> {
+    let bytes = |value: Option<u64>| value.map_or(String::new(), human_bytes);
+    let mut cells = vec!["  total".to_owned(), bytes(sum(rows, |row| Some(row.size))), bytes(sum(rows, |row| row.resident))];
+    if swapped {
+        cells.push(bytes(sum(rows, |row| row.swapped)));
+    }
+    cells.push(match measure {
+        Measure::Resident(total) | Measure::Size(total) => share(total, total),
+    });
+    cells
+}

@@ -1,0 +1,66 @@
+//! The largest single pools.
+
+use super::Page;
+use super::grid::Grid;
+use crate::report::style::{Line, Look, Style};
+use crate::report::text::{keep_end, keep_start, printable};
+use crate::snapshot::human::{human_bytes, human_count};
+use crate::snapshot::model::PoolRow;
+
+/// Columns for the owner and its name.
+const OWNER: usize = 32;
+
+pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
+    if page.top == 0 || pools.is_empty() {
+        return Vec::new();
+    }
+    let style = page.style;
+    let title = match pools.len() > page.top {
+        true => format!("Largest pools ({} of {})", page.top, human_count(pools.len() as u64)),
+        false => format!("Largest pools (all {})", human_count(pools.len() as u64)),
+    };
+    let mut grid = Grid::new(&["  address", "bytes", "used", "blocks", "large", "refs", "owner"]).with_text_at_the_end();
+    let shown = || pools.iter().take(page.top);
+    for pool in shown() {
+        grid.row(cells(pool, style));
+    }
+    let (head, rows) = grid.render(style);
+    let mut lines = vec![Line::new(Look::Title, title), Line::new(Look::Title, head)];
+    for (pool, row) in shown().zip(rows) {
+        let row = row.into_iter().map(|line| Line::new(Look::Plain, keep_start(&line, style.width, style.ellipsis())));
+        lines.extend(row);
+        lines.push(Line::new(Look::Detail, format!("    {}", place(pool, style.width.saturating_sub(4), style))));
+    }
+    lines
+}
+
+fn cells(pool: &PoolRow, style: Style) -> Vec<String> {
+    vec![
+        format!("  {}", pool.address),
+        human_bytes(pool.bytes),
+        human_bytes(pool.used),
+        human_count(pool.blocks),
+        human_count(pool.large),
+        pool.references.map_or("-".to_owned(), human_count),
+        keep_start(&owner(pool), OWNER, style.ellipsis()),
+    ]
+}
+
+/// The kind of owner, its state where the kind does not say it, and its name.
+fn owner(pool: &PoolRow) -> String {
+    let mut text = pool.owner.clone();
+    if let Some(state) = pool.state.as_deref().filter(|state| !pool.owner.contains(state)) {
+        text.push_str(&format!(" {state}"));
+    }
+    if let Some(name) = &pool.name {
+        text.push_str(&format!(" \"{}\"", printable(name, true)));
+    }
+    text
+}
+
+fn place(pool: &PoolRow, width: usize, style: Style) -> String {
+    match pool.path.is_empty() {
+        true => "no known root leads here; it has the signature of a pool".to_owned(),
+        false => keep_end(&pool.path, width, style.ellipsis()),
+    }
+}

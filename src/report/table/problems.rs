@@ -1,0 +1,60 @@
+//! What could not be told, and what does not agree.
+
+use super::paragraph;
+use crate::report::style::{Line, Look, Style};
+use crate::snapshot::human::{counted, human_count};
+use crate::snapshot::model::{LayoutSource, Snapshot};
+
+/// Disagreements of one kind beyond these are counted only: with a corrupt heap there can be a million.
+const MOST: usize = 20;
+
+pub(super) fn notes(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+    let layouts = [("nginx", &snapshot.layouts.nginx), ("glibc", &snapshot.layouts.glibc)];
+    let missing = layouts.into_iter().filter_map(|(whose, source)| missing_layouts(snapshot, whose, source));
+    let notes: Vec<String> = snapshot.notes.iter().cloned().chain(missing).collect();
+    section("Notes", &notes, Look::Plain, style)
+}
+
+/// Why there are no layouts, unless a note says so already.
+fn missing_layouts(snapshot: &Snapshot, whose: &str, source: &LayoutSource) -> Option<String> {
+    let problem = source.problem.as_ref()?;
+    let said = snapshot.notes.iter().any(|note| note.contains(problem.as_str()));
+    (!said).then(|| format!("no {whose} layouts: {problem}"))
+}
+
+/// Everything that does not agree, however it was found.
+pub(super) fn disagreements(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+    let check = &snapshot.pool_check;
+    let only_by_name = check.only_by_name.iter().map(|(address, path)| {
+        format!("{path} leads to {address}, which does not have the signature of a pool")
+    });
+    let kinds: [Vec<String>; 3] = [
+        snapshot.books.iter().flat_map(|books| &books.problems).cloned().collect(),
+        check.problems.clone(),
+        only_by_name.collect(),
+    ];
+    let mut sentences = Vec::new();
+    for kind in kinds {
+        let left = kind.len().saturating_sub(MOST);
+        sentences.extend(kind.into_iter().take(MOST));
+        if left > 0 {
+            sentences.push(format!("and {} more like these: --format json lists them all", human_count(left as u64)));
+        }
+    }
+    let title = counted(count(snapshot), "disagreement");
+    section(&title, &sentences, Look::Plain, style)
+}
+
+/// How many disagreements there are.
+pub(super) fn count(snapshot: &Snapshot) -> u64 {
+    let books = snapshot.books.as_ref().map_or(0, |books| books.problems.len());
+    (books + snapshot.pool_check.problems.len() + snapshot.pool_check.only_by_name.len()) as u64
+}
+
+fn section(title: &str, sentences: &[String], look: Look, style: Style) -> Vec<Line> {
+    if sentences.is_empty() {
+        return Vec::new();
+    }
+    let body = sentences.iter().flat_map(|sentence| paragraph(sentence, look, style));
+    [Line::new(Look::Title, title)].into_iter().chain(body).collect()
+}

@@ -1,0 +1,141 @@
+//! Text that has to fit: wrapping, shortening, and what a terminal must not be sent.
+
+use unicode_width::UnicodeWidthStr;
+
+/// How many columns of a terminal the text takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text without anything that a terminal would take for a command. Names come from the target's memory: an upstream
+/// called `\x1b[2J` must not clear the screen. With `unicode` false, only ASCII is left.
+pub fn printable(text: &str, unicode: bool) -> String {
+    text.chars().map(|character| if is_printable(character, unicode) { character } else { '?' }).collect()
+}
+
+fn is_printable(character: char, unicode: bool) -> bool {
+    // Marks that turn the direction of what follows, as in "Trojan Source", and those that take no room.
+    let invisible = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    !character.is_control() && !invisible && (unicode || character.is_ascii())
+}
+
+/// Breaks a text into lines of at most `limit` columns, at blanks where that is possible. `first` goes before the first
+/// line and `rest` before the others.
+pub fn wrap(text: &str, limit: usize, first: &str, rest: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = first.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && width(&line) + 1 + width(word) > limit {
+            lines.push(std::mem::replace(&mut line, rest.to_owned()));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        for character in word.chars() {
+            if !empty && width(&line) + width(character.encode_utf8(&mut [0; 4])) > limit {
+                lines.push(std::mem::replace(&mut line, rest.to_owned()));
+            }
+            line.push(character);
+            empty = false;
+        }
+    }
+    if !empty || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// Puts phrases on as few lines as they need, with a separator between two on the same line; a phrase is broken only if
+/// it does not fit on a line of its own.
+pub fn flow(phrases: &[String], separator: &str, limit: usize, indent: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for phrase in phrases {
+        match lines.last_mut() {
+            Some(line) if width(line) + width(separator) + width(phrase) <= limit => {
+                line.push_str(separator);
+                line.push_str(phrase);
+            }
+            Some(_) => lines.extend(wrap(phrase, limit, indent, indent)),
+            None => lines.extend(wrap(phrase, limit, "", indent)),
+        }
+    }
+    lines
+}
+
+/// At most `limit` columns of the text; what is left out at its end is shown by `ellipsis`.
+pub fn keep_start(text: &str, limit: usize, ellipsis: &str) -> String {
+    if width(text) <= limit {
+        return text.to_owned();
+    }
+    let room = limit.saturating_sub(width(ellipsis));
+    let mut kept = String::new();
+    for character in text.chars() {
+        if width(&kept) + width(character.encode_utf8(&mut [0; 4])) > room {
+            break;
+        }
+        kept.push(character);
+    }
+    kept + ellipsis
+}
+
+/// At most `limit` columns of the text; what is left out at its start is shown by `ellipsis`. For paths, whose end tells
+/// one from another.
+pub fn keep_end(text: &str, limit: usize, ellipsis: &str) -> String {
+    if width(text) <= limit {
+        return text.to_owned();
+    }
+    let room = limit.saturating_sub(width(ellipsis));
+    let mut start = text.len();
+    for (index, _) in text.char_indices().rev() {
+        if text.get(index..).is_none_or(|tail| width(tail) > room) {
+            break;
+        }
+        start = index;
+    }
+    format!("{ellipsis}{}", text.get(start..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_that_do_not_fit_are_broken() {
+        assert_eq!(wrap("a bcdefghij k", 6, "* ", "  "), ["* a", "  bcde", "  fghi", "  j k"]);
+        assert_eq!(wrap("", 6, "* ", "  "), ["* "]);
+    }
+
+    #[test]
+    fn phrases_stay_whole() {
+        let phrases = ["one two".to_owned(), "three".to_owned(), "four".to_owned()];
+        assert_eq!(flow(&phrases, " | ", 15, "  "), ["one two | three", "  four"]);
+    }
+
+    #[test]
+    fn a_path_keeps_its_end() {
+        assert_eq!(keep_end("conf_ctx[1].dy_upstreams[17].pool", 24, "…"), "…].dy_upstreams[17].pool");
+        assert_eq!(keep_start("a long name", 6, "…"), "a lon…");
+        assert_eq!(keep_end("short", 24, "…"), "short");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_wider_than_asked(text in "\\PC*", limit in 8usize..40) {
+            for line in wrap(&text, limit, "* ", "  ") {
+                prop_assert!(width(&line) <= limit, "{line:?}");
+            }
+            prop_assert!(width(&keep_start(&text, limit, "…")) <= limit);
+            prop_assert!(width(&keep_end(&text, limit, "…")) <= limit);
+        }
+
+        #[test]
+        fn wrapping_loses_no_word(words in proptest::collection::vec("[a-z]{1,6}", 0..30)) {
+            let lines = wrap(&words.join(" "), 12, "", "  ");
+            let again: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+            prop_assert_eq!(again, words);
+        }
+    }
+}

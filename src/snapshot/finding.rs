@@ -1,0 +1,168 @@
+//! What stands out in a snapshot: facts that an operator should read first, each with its evidence.
+
+use super::human::{counted, human_bytes};
+use super::model::HexAddr;
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// A conclusion from the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Finding {
+    /// Upstreams that were deleted but are still referenced: their pools stay.
+    DeletedButReferenced {
+        /// The upstream's name.
+        upstream: String,
+        /// How many pools.
+        pools: u64,
+        /// Their references together.
+        references: u64,
+        /// Bytes of their chunks.
+        bytes: u64,
+        /// Where the references are counted, as a typed path with slots in brackets: `dy_upstreams[1..1119].ref`.
+        path: String,
+        /// Source place that creates such a pool (`file:line`), where the debug info tells.
+        created_at: Option<String>,
+    },
+    /// Upstreams that were deleted and are no longer referenced: the module frees them at its next look-up.
+    DeletedAndUnreferenced {
+        /// The upstream's name.
+        upstream: String,
+        /// How many pools.
+        pools: u64,
+        /// Bytes of their chunks.
+        bytes: u64,
+        /// Where the slots are.
+        path: String,
+    },
+    /// Pools that no known root leads to.
+    PoolsWithoutOwner {
+        /// How many.
+        pools: u64,
+        /// Bytes of their chunks.
+        bytes: u64,
+    },
+    /// Much memory in use that no pool owns.
+    OutsidePools {
+        /// How many chunks.
+        chunks: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Share of all in use, in percent.
+        percent: u64,
+    },
+    /// Much memory that is free but that malloc does not give back.
+    FreeButKept {
+        /// Bytes free.
+        bytes: u64,
+        /// Of these, bytes in memory.
+        resident: Option<u64>,
+    },
+    /// One pool that is much larger than others of its kind.
+    LargePool {
+        /// Its address.
+        #[serde(serialize_with = "as_hex")]
+        address: u64,
+        /// Its kind of owner, for people.
+        label: String,
+        /// Its bytes.
+        bytes: u64,
+        /// Its typed path; empty if there is none.
+        path: String,
+    },
+}
+
+impl fmt::Display for Finding {
+    /// The conclusion in words, without its evidence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::DeletedButReferenced { upstream, pools, references, bytes, .. } => write!(
+                f,
+                "{} of upstream \"{upstream}\" {} marked deleted but kept by {}: {} will not be freed until the requests \
+                 and connections that hold them close",
+                counted(*pools, "pool"),
+                if *pools == 1 { "is" } else { "are" },
+                counted(*references, "reference"),
+                human_bytes(*bytes)
+            ),
+            Finding::DeletedAndUnreferenced { upstream, pools, bytes, .. } => write!(
+                f,
+                "{} of upstream \"{upstream}\" {} deleted and no longer referenced: {} will be freed when the module next \
+                 looks up an upstream (any request to its API)",
+                counted(*pools, "pool"),
+                if *pools == 1 { "is" } else { "are" },
+                human_bytes(*bytes)
+            ),
+            Finding::PoolsWithoutOwner { pools, bytes } => write!(
+                f,
+                "{} with {} {} valid, but no root that poolscope knows leads there: they belong to a module that it does \
+                 not know, or nobody holds them any more",
+                counted(*pools, "pool"),
+                human_bytes(*bytes),
+                if *pools == 1 { "is" } else { "are" }
+            ),
+            Finding::OutsidePools { chunks, bytes, percent } => write!(
+                f,
+                "{} ({percent} % of what is in use) in {} {} in no pool: allocated with plain malloc by nginx or a library \
+                 (OpenSSL, PCRE, Lua's C memory)",
+                human_bytes(*bytes),
+                counted(*chunks, "chunk"),
+                if *chunks == 1 { "is" } else { "are" }
+            ),
+            Finding::FreeButKept { bytes, resident } => {
+                write!(f, "{} is free inside glibc and not given back to the kernel", human_bytes(*bytes))?;
+                match resident {
+                    Some(resident) => write!(f, " ({} of it in memory)", human_bytes(*resident)),
+                    None => Ok(()),
+                }
+            }
+            Finding::LargePool { address, label, bytes, .. } => {
+                write!(f, "the {label} pool at {address:#x} alone holds {}", human_bytes(*bytes))
+            }
+        }
+    }
+}
+
+impl Finding {
+    /// What proves it, as short phrases: typed paths, values, source lines.
+    pub fn evidence(&self) -> Vec<String> {
+        match self {
+            Finding::DeletedButReferenced { path, created_at, pools, references, .. } => {
+                let mut evidence = vec![match pools == references {
+                    true => format!("{path} = 1"),
+                    false => format!("{path}, together {references}"),
+                }];
+                evidence.extend(created_at.iter().map(|place| format!("created at {place}")));
+                evidence
+            }
+            Finding::DeletedAndUnreferenced { path, .. } => vec![format!("{path} = 0")],
+            Finding::LargePool { path, .. } if !path.is_empty() => vec![path.clone()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Addresses are hex strings in the published schema.
+fn as_hex<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    HexAddr(*address).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_pool_is_not_spoken_of_as_many() {
+        let finding = Finding::DeletedButReferenced {
+            upstream: "svc".into(),
+            pools: 1,
+            references: 1,
+            bytes: 1 << 20,
+            path: "dy_upstreams[3].ref".into(),
+            created_at: Some("module.c:1607".into()),
+        };
+        let text = finding.to_string();
+        assert!(text.starts_with("1 pool of upstream \"svc\" is marked deleted but kept by 1 reference: 1.00 MiB"), "{text}");
+        assert_eq!(finding.evidence(), ["dy_upstreams[3].ref = 1", "created at module.c:1607"]);
+    }
+}

@@ -1,0 +1,6 @@
+//! The one value between analysis and output: what a snapshot holds, free of any way to show or to store it.
+
+pub mod finding;
+pub mod human;
+pub mod model;
+pub mod sizes;

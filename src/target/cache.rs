@@ -1,0 +1,208 @@
+//! A memory that remembers the pages it was asked for.
+//!
+//! It does two jobs with one mechanism. During the rehearsal on the running target it is the recording: its pages are
+//! those that the analysis needs. During the stop these pages are fetched in a few large vectored reads before the same
+//! analysis runs again, so that only what changed in between costs a system call of its own.
+
+use crate::addr::{Addr, AddrRange};
+use crate::target::live::MAX_RANGES;
+use crate::target::memory::{Fault, Memory};
+use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+
+/// The slot of a page that could not be read; asking again will not help while the target is stopped.
+const ABSENT: u32 = u32::MAX;
+
+/// Pages of `source`, kept once read. Not for use over memory that changes: it never reads a page twice.
+#[derive(Debug)]
+pub struct PageCache<M> {
+    source: M,
+    page_size: u64,
+    limit: usize,
+    state: RefCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: FxHashMap<u64, u32>,
+    bytes: Vec<u8>,
+    /// The page of the latest hit and where its bytes start: chained reads mostly stay within a page.
+    latest: Option<(u64, usize)>,
+    fetched_singly: u64,
+}
+
+impl<M: Memory> PageCache<M> {
+    /// An empty cache over `source` that keeps at most `limit` bytes of pages; past that, reads go through uncached.
+    pub fn new(source: M, page_size: u64, limit: usize) -> PageCache<M> {
+        PageCache { source, page_size, limit, state: RefCell::default() }
+    }
+
+    /// The start addresses of all readable pages read so far, in address order.
+    pub fn pages(&self) -> Vec<Addr> {
+        let state = self.state.borrow();
+        let mut pages: Vec<Addr> =
+            state.slots.iter().filter(|(_, slot)| **slot != ABSENT).map(|(page, _)| Addr(*page)).collect();
+        pages.sort_unstable();
+        pages
+    }
+
+    /// How many pages were read by a system call of their own, not by [`PageCache::prefetch`].
+    pub fn fetched_singly(&self) -> u64 {
+        self.state.borrow().fetched_singly
+    }
+
+    /// Makes room for `pages` more pages and touches it, so that no page fault of ours falls into the stop.
+    pub fn reserve(&self, pages: usize) {
+        let mut state = self.state.borrow_mut();
+        let length = (pages * self.page_size as usize).min(self.limit);
+        state.bytes.resize(length, 0);
+        // Writing is what makes the kernel hand out the pages; zeroes from a fresh mapping would stay unbacked.
+        for byte in state.bytes.iter_mut().step_by(self.page_size as usize) {
+            *byte = std::hint::black_box(1);
+        }
+        state.bytes.clear();
+        state.slots.reserve(pages);
+    }
+
+    /// Reads `pages` (start addresses) in large vectored reads. A page that is gone is left to be found out when asked
+    /// for.
+    pub fn prefetch(&self, pages: &[Addr]) {
+        for batch in pages.chunks(MAX_RANGES) {
+            self.prefetch_batch(batch);
+        }
+    }
+
+    fn prefetch_batch(&self, batch: &[Addr]) {
+        let mut state = self.state.borrow_mut();
+        let start = state.bytes.len();
+        let length = batch.len() * self.page_size as usize;
+        if start + length > self.limit {
+            return;
+        }
+        state.bytes.resize(start + length, 0);
+        let ranges: Vec<AddrRange> = batch.iter().map(|page| AddrRange::sized(*page, self.page_size)).collect();
+        if self.source.read_ranges(&ranges, &mut state.bytes[start..]).is_err() {
+            // One page of many has gone since the rehearsal: each is read when, and if, it is asked for.
+            state.bytes.truncate(start);
+            return;
+        }
+        let first = (start / self.page_size as usize) as u32;
+        for (slot, page) in (first..).zip(batch) {
+            state.slots.insert(page.0, slot);
+        }
+    }
+
+    /// Offset in `state.bytes` of the page that starts at `page`, reading it if need be; `None` if the cache is full.
+    fn locate(&self, state: &mut State, page: Addr) -> Result<Option<usize>, Fault> {
+        if let Some((latest, offset)) = state.latest
+            && latest == page.0
+        {
+            return Ok(Some(offset));
+        }
+        let offset = match state.slots.get(&page.0) {
+            Some(&ABSENT) => return Err(Fault::Unmapped(page)),
+            Some(&slot) => slot as usize * self.page_size as usize,
+            None => match self.fetch(state, page)? {
+                Some(offset) => offset,
+                None => return Ok(None),
+            },
+        };
+        state.latest = Some((page.0, offset));
+        Ok(Some(offset))
+    }
+
+    fn fetch(&self, state: &mut State, page: Addr) -> Result<Option<usize>, Fault> {
+        let offset = state.bytes.len();
+        let length = self.page_size as usize;
+        if offset + length > self.limit {
+            return Ok(None);
+        }
+        state.bytes.resize(offset + length, 0);
+        state.fetched_singly += 1;
+        match self.source.read(page, &mut state.bytes[offset..]) {
+            Ok(()) => {
+                state.slots.insert(page.0, (offset / length) as u32);
+                Ok(Some(offset))
+            }
+            Err(fault) => {
+                state.bytes.truncate(offset);
+                if matches!(fault, Fault::Unmapped(_)) {
+                    state.slots.insert(page.0, ABSENT);
+                }
+                Err(fault)
+            }
+        }
+    }
+}
+
+impl<M: Memory> Memory for PageCache<M> {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        let state = &mut *self.state.borrow_mut();
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = address + done as u64;
+            let page = at.align_down(self.page_size);
+            let within = (at.0 - page.0) as usize;
+            let count = (self.page_size as usize - within).min(buffer.len() - done);
+            let place = &mut buffer[done..done + count];
+            match self.locate(state, page)? {
+                Some(offset) => place.copy_from_slice(&state.bytes[offset + within..offset + within + count]),
+                None => self.source.read(at, place)?,
+            }
+            done += count;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::image::Image;
+
+    fn two_pages() -> Image {
+        let mut image = Image::new();
+        image.map(Addr(0x1000), (0..0x2000u32).map(|n| (n / 16) as u8).collect());
+        image
+    }
+
+    #[test]
+    fn a_read_across_pages_is_the_same_with_and_without_the_cache() {
+        let image = two_pages();
+        let cache = PageCache::new(&image, 0x1000, 1 << 20);
+        let (mut plain, mut cached) = ([0; 64], [0; 64]);
+        image.read(Addr(0x1ff0), &mut plain).unwrap();
+        cache.read(Addr(0x1ff0), &mut cached).unwrap();
+        assert_eq!(plain, cached);
+        assert_eq!(cache.pages(), [Addr(0x1000), Addr(0x2000)]);
+    }
+
+    #[test]
+    fn prefetched_pages_need_no_read_of_their_own() {
+        let image = two_pages();
+        let cache = PageCache::new(&image, 0x1000, 1 << 20);
+        cache.reserve(2);
+        cache.prefetch(&[Addr(0x1000), Addr(0x2000)]);
+        cache.read_u64(Addr(0x1ffc)).unwrap();
+        assert_eq!(cache.fetched_singly(), 0);
+    }
+
+    #[test]
+    fn a_full_cache_still_answers() {
+        let image = two_pages();
+        let cache = PageCache::new(&image, 0x1000, 0x1000);
+        cache.read_u64(Addr(0x1000)).unwrap();
+        assert_eq!(cache.read_u64(Addr(0x2000)), image.read_u64(Addr(0x2000)));
+        assert_eq!(cache.pages(), [Addr(0x1000)]);
+    }
+
+    #[test]
+    fn absent_pages_fault_every_time() {
+        let image = two_pages();
+        let cache = PageCache::new(&image, 0x1000, 1 << 20);
+        for _ in 0..2 {
+            assert!(matches!(cache.read_u64(Addr(0x8000)), Err(Fault::Unmapped(_))));
+        }
+        assert_eq!(cache.fetched_singly(), 1);
+    }
+}

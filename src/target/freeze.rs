@@ -1,0 +1,298 @@
+//! The stop: every thread of the target held by ptrace, for as long as a [`Freeze`] lives and never longer.
+//!
+//! `PTRACE_SEIZE` does not stop the target and sends it no signal; `PTRACE_INTERRUPT` stops it without one. Whatever
+//! becomes of us, the target runs on: on return, error and panic the guard's `Drop` detaches; if we are killed, the kernel
+//! detaches and resumes all tracees of a dead tracer (`ptrace(2)`; that is why `PTRACE_O_EXITKILL` is never set).
+//!
+//! A worker caught in the middle of `malloc` has a heap that does not add up. A single-threaded glibc takes no lock there,
+//! so no lock tells. Instead, each thread is brought to stand in a system call that malloc does not make: between events
+//! in the worker's event wait where that comes soon enough, else in any other. There the heap and the pools are whole.
+
+use crate::addr::Addr;
+use crate::target::threads::{Stop, TracedThread, thread_pointer};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+use thiserror::Error;
+
+/// Why the target could not be stopped. In every case it has been let go again.
+#[derive(Debug, Error)]
+pub enum FreezeError {
+    /// The kernel refused the attach.
+    #[error("the kernel refused to attach to {tid} ({errno}): {refusal}")]
+    Refused {
+        /// The thread.
+        tid: i32,
+        /// The kernel's answer.
+        errno: Errno,
+        /// What stood in the way.
+        refusal: crate::target::access::Refusal,
+    },
+    /// A thread did not stop in time.
+    #[error(
+        "thread {tid} did not stop within {waited:?} and was let go: it is in an uninterruptible wait of the kernel (a hung \
+         disk or NFS mount, say); try again when `cat /proc/{tid}/wchan` shows another place"
+    )]
+    DoesNotStop {
+        /// The thread.
+        tid: i32,
+        /// How long we waited.
+        waited: Duration,
+    },
+    /// The process ended.
+    #[error("process {0} exited while it was being stopped: give another worker's pid")]
+    Gone(i32),
+}
+
+/// Where the target stood while it was read, of all threads the least favourable place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopPlace {
+    /// Every thread waits in the kernel for events or work: nothing is half done.
+    BetweenEvents,
+    /// In a system call that malloc and the pools do not make: the heap is whole, an event may be half handled.
+    InSystemCall,
+    /// In user code, or in a system call that malloc makes: the heap may be half changed.
+    InUserCode,
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For all threads to stop once asked to.
+    pub stop: Duration,
+    /// For the event wait. The target runs on meanwhile, slowed by one brief stop for each of its system calls.
+    pub event_wait: Duration,
+    /// For any other system call after that.
+    pub system_call: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            stop: Duration::from_millis(500),
+            event_wait: Duration::from_millis(20),
+            system_call: Duration::from_millis(20),
+        }
+    }
+}
+
+/// All threads of a process, stopped. Dropping it lets them go.
+///
+/// Linux takes ptrace requests only from the thread that attached, so a `Freeze` stays on the thread that made it.
+#[derive(Debug)]
+pub struct Freeze {
+    pid: i32,
+    threads: Vec<TracedThread>,
+    place: StopPlace,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Freeze {
+    /// Stops all threads of `pid` and brings them to a place where the heap is whole, if that can be had in time.
+    ///
+    /// # Errors
+    /// [`FreezeError`]; the target then runs on, untraced.
+    pub fn stop(pid: i32, patience: Patience) -> Result<Freeze, FreezeError> {
+        let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::InUserCode, not_send: PhantomData };
+        freeze.seize_all(patience.stop)?;
+        freeze.place = freeze.bring_to_safe_place(patience)?;
+        Ok(freeze)
+    }
+
+    /// Where the threads stand.
+    pub fn place(&self) -> StopPlace {
+        self.place
+    }
+
+    /// The ids of the stopped threads, the process's own first.
+    pub fn thread_ids(&self) -> Vec<i32> {
+        self.threads.iter().filter(|thread| !thread.is_gone()).map(|thread| thread.tid.as_raw()).collect()
+    }
+
+    /// Each stopped thread with its thread pointer, the address that its thread-local variables are relative to.
+    pub fn thread_pointers(&self) -> Vec<(i32, Addr)> {
+        let alive = self.threads.iter().filter(|thread| !thread.is_gone());
+        alive.filter_map(|thread| Some((thread.tid.as_raw(), Addr(thread_pointer(thread.tid)?)))).collect()
+    }
+
+    /// Lets the target go. Returns the longest time that any one thread stood still.
+    pub fn release(mut self) -> Duration {
+        self.detach_all();
+        self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()
+    }
+
+    /// Seizes and interrupts until a look at the thread list shows none that is not ours: threads can be started while
+    /// we attach, but not by threads that have stopped.
+    fn seize_all(&mut self, patience: Duration) -> Result<(), FreezeError> {
+        let deadline = Instant::now() + patience;
+        let mut known = BTreeSet::new();
+        loop {
+            let new: Vec<i32> = self.listed_threads()?.into_iter().filter(|tid| known.insert(*tid)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for tid in new {
+                self.seize_one(tid)?;
+            }
+            for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
+                if thread.wait(deadline) == Stop::TimedOut {
+                    return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience });
+                }
+            }
+        }
+        match self.threads.iter().any(|thread| thread.tid.as_raw() == self.pid && !thread.is_gone()) {
+            true => Ok(()),
+            false => Err(FreezeError::Gone(self.pid)),
+        }
+    }
+
+    fn listed_threads(&self) -> Result<Vec<i32>, FreezeError> {
+        let entries = std::fs::read_dir(format!("/proc/{}/task", self.pid)).map_err(|_| FreezeError::Gone(self.pid))?;
+        let mut tids: Vec<i32> =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok()).collect();
+        tids.sort_unstable_by_key(|tid| (*tid != self.pid, *tid));
+        Ok(tids)
+    }
+
+    fn seize_one(&mut self, tid: i32) -> Result<(), FreezeError> {
+        match TracedThread::seize(Pid::from_raw(tid)) {
+            Ok(Some(mut thread)) => {
+                thread.interrupt();
+                self.threads.push(thread);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(errno) => {
+                let refusal = crate::target::access::explain(self.pid);
+                Err(FreezeError::Refused { tid, errno, refusal })
+            }
+        }
+    }
+
+    fn bring_to_safe_place(&mut self, patience: Patience) -> Result<StopPlace, FreezeError> {
+        let mut worst = StopPlace::BetweenEvents;
+        for thread in &mut self.threads {
+            worst = worst.max(bring_thread(thread, patience)?);
+        }
+        match self.threads.iter().any(|thread| thread.tid.as_raw() == self.pid && !thread.is_gone()) {
+            true => Ok(worst),
+            false => Err(FreezeError::Gone(self.pid)),
+        }
+    }
+
+    fn detach_all(&mut self) {
+        // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
+        for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
+            thread.interrupt();
+        }
+        let deadline = Instant::now() + Duration::from_millis(200);
+        for thread in &mut self.threads {
+            if !thread.is_stopped() {
+                thread.wait(deadline);
+            }
+            thread.detach();
+        }
+    }
+}
+
+impl Drop for Freeze {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+
+/// Brings one thread to the best place that can be had in time; it is stopped afterwards.
+fn bring_thread(thread: &mut TracedThread, patience: Patience) -> Result<StopPlace, FreezeError> {
+    let begin = Instant::now();
+    let last_call = begin + patience.event_wait + patience.system_call;
+    loop {
+        if thread.is_gone() {
+            return Ok(StopPlace::BetweenEvents);
+        }
+        let place = place_of(thread.system_call());
+        let wanted = match begin.elapsed() < patience.event_wait {
+            true => StopPlace::BetweenEvents,
+            false => StopPlace::InSystemCall,
+        };
+        if place <= wanted {
+            return Ok(place);
+        }
+        thread.resume_to_syscall();
+        if thread.wait(last_call) == Stop::TimedOut {
+            return stop_where_it_is(thread, patience.stop);
+        }
+    }
+}
+
+/// A thread that makes no system call in time is spinning, or works long on one event: it is read all the same.
+fn stop_where_it_is(thread: &mut TracedThread, patience: Duration) -> Result<StopPlace, FreezeError> {
+    thread.interrupt();
+    match thread.wait(Instant::now() + patience) {
+        Stop::TimedOut => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience }),
+        _ => Ok(place_of(thread.system_call())),
+    }
+}
+
+/// What standing in a system call means for the heap. A stop at its entry and one in its middle mean the same.
+fn place_of(system_call: Option<i64>) -> StopPlace {
+    match system_call {
+        None => StopPlace::InUserCode,
+        Some(number) if WAITS.contains(&number) => StopPlace::BetweenEvents,
+        Some(number) if MADE_BY_MALLOC.contains(&number) => StopPlace::InUserCode,
+        Some(_) => StopPlace::InSystemCall,
+    }
+}
+
+/// System calls in which an event loop or an idle thread of a pool waits. aarch64 has no `epoll_wait`, `poll`, `select`
+/// and `pause`: its libc makes them of the others.
+const WAITS: &[i64] = &[
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_select,
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_pause,
+    nix::libc::SYS_epoll_pwait,
+    nix::libc::SYS_epoll_pwait2,
+    nix::libc::SYS_ppoll,
+    nix::libc::SYS_pselect6,
+    nix::libc::SYS_rt_sigsuspend,
+    nix::libc::SYS_rt_sigtimedwait,
+    nix::libc::SYS_clock_nanosleep,
+    nix::libc::SYS_nanosleep,
+    nix::libc::SYS_restart_syscall,
+    nix::libc::SYS_futex,
+];
+
+/// System calls that glibc's malloc, free and malloc_trim make with the heap half changed.
+const MADE_BY_MALLOC: &[i64] = &[
+    nix::libc::SYS_brk,
+    nix::libc::SYS_mmap,
+    nix::libc::SYS_munmap,
+    nix::libc::SYS_mremap,
+    nix::libc::SYS_mprotect,
+    nix::libc::SYS_madvise,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_call_of_malloc_is_no_place_to_read_the_heap() {
+        assert_eq!(place_of(Some(nix::libc::SYS_brk)), StopPlace::InUserCode);
+        assert_eq!(place_of(None), StopPlace::InUserCode);
+        assert_eq!(place_of(Some(nix::libc::SYS_write)), StopPlace::InSystemCall);
+        assert_eq!(place_of(Some(nix::libc::SYS_epoll_pwait)), StopPlace::BetweenEvents);
+    }
+
+    #[test]
+    fn the_least_favourable_place_counts() {
+        assert!(StopPlace::InUserCode > StopPlace::InSystemCall);
+        assert!(StopPlace::InSystemCall > StopPlace::BetweenEvents);
+    }
+}

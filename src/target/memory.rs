@@ -1,0 +1,66 @@
+//! The one way to read a target's memory, whether it is alive, an image in a test, or a recording.
+
+use crate::addr::{Addr, AddrRange};
+use thiserror::Error;
+
+/// A read that could not be answered. Nothing is ever filled in for it: what cannot be read is unknown, not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Nothing is mapped there, or it was not captured.
+    #[error("no readable memory at {0}")]
+    Unmapped(Addr),
+    /// The process is gone; no later read can succeed either.
+    #[error("the process exited while it was being read")]
+    Gone,
+    /// The kernel refused, with this `errno`.
+    #[error("the kernel refused to read {0} (errno {1})")]
+    Refused(Addr, i32),
+}
+
+/// Read access to the running address space of a target. The target is little-endian and 64-bit: others are refused
+/// before a `Memory` is made.
+pub trait Memory {
+    /// Fills `buffer` from `address`, wholly or not at all (its content is unspecified after a fault).
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault>;
+
+    /// Fills `buffer` with the bytes of the ranges, one after the other. `buffer` must be as long as they are together.
+    /// Implementations that reach into another process do this with as few system calls as they can.
+    fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
+        let mut rest = buffer;
+        for range in ranges {
+            let (head, tail) = rest.split_at_mut(range.len() as usize);
+            self.read(range.start, head)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// The little-endian 64-bit word at `address`.
+    fn read_u64(&self, address: Addr) -> Result<u64, Fault> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The little-endian 32-bit word at `address`.
+    fn read_u32(&self, address: Addr) -> Result<u32, Fault> {
+        let mut bytes = [0; 4];
+        self.read(address, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// The pointer at `address`.
+    fn read_pointer(&self, address: Addr) -> Result<Addr, Fault> {
+        self.read_u64(address).map(Addr)
+    }
+}
+
+impl<M: Memory + ?Sized> Memory for &M {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        (**self).read(address, buffer)
+    }
+
+    fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
+        (**self).read_ranges(ranges, buffer)
+    }
+}
