@@ -154,10 +154,10 @@ impl<'a> View<'a> {
 
     /// The field at a dotted path through embedded structures: `d.last`. Pointers are not followed.
     pub fn field(&self, path: &str) -> Result<View<'a>, ViewError> {
-        let field = self.layout()?.field_at(path).map_err(|missing| ViewError::MissingField {
-            path: self.path.clone(),
-            missing,
-        })?;
+        let field = self
+            .layout()?
+            .field_at(path)
+            .map_err(|missing| ViewError::MissingField { path: self.path.clone(), missing })?;
         let shape = match field.bits {
             Some(bits) => Shape::Bits(field.type_id, bits),
             None => Shape::Type(field.type_id),
@@ -256,7 +256,9 @@ impl<'a> View<'a> {
             return Ok(((unit >> bits.offset.min(127)) as u64 & mask, bits.size));
         }
         let size = match self.kind()? {
-            TypeKind::Base { encoding: Encoding::Float | Encoding::Other, .. } => return Err(self.wrong_kind("a number")),
+            TypeKind::Base { encoding: Encoding::Float | Encoding::Other, .. } => {
+                return Err(self.wrong_kind("a number"));
+            }
             TypeKind::Base { size, .. } | TypeKind::Enum { size, .. } if (1..=8).contains(&size) => size,
             TypeKind::Pointer(_) => 8,
             _ => return Err(self.wrong_kind("a number of at most 8 bytes")),

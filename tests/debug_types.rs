@@ -28,7 +28,10 @@ fn check_layouts(debug: &DebugInfo, statement: &Statement) {
         let field = debug.layout(name).unwrap().field_at(path).unwrap();
         assert_eq!((field.offset, debug.type_size(field.type_id).unwrap()), (*offset, Some(*size)), "{name} {path}");
     }
-    assert_eq!(debug.layout("pool_s").unwrap().offset("d.where.y"), debug.layout("pool_t").unwrap().offset("d.where.y"));
+    assert_eq!(
+        debug.layout("pool_s").unwrap().offset("d.where.y"),
+        debug.layout("pool_t").unwrap().offset("d.where.y")
+    );
     let missing = debug.layout("pool_t").unwrap().offset("d.where.z").unwrap_err();
     assert_eq!(missing.to_string(), "structure point_s has no field z in the debug info of this build");
 }
@@ -67,7 +70,13 @@ fn check_types(debug: &DebugInfo) {
     assert_eq!(name("handler"), "void (*)()");
     assert_eq!(name("name"), "const char *");
     assert_eq!(name("current"), "struct pool_s *");
-    assert!(debug.layout("no_such_structure").unwrap_err().to_string().contains("no structure or typedef no_such_structure"));
+    assert!(
+        debug
+            .layout("no_such_structure")
+            .unwrap_err()
+            .to_string()
+            .contains("no structure or typedef no_such_structure")
+    );
     assert!(debug.layout("u_char").unwrap_err().to_string().contains("is not a structure"));
 }
 
@@ -93,7 +102,9 @@ fn check_variables(debug: &DebugInfo) {
 }
 
 fn check_enumerators(debug: &DebugInfo) {
-    for (name, value) in [("STATE_IDLE", 0), ("STATE_BUSY", 7), ("STATE_LOST", -3), ("LARGE_VALUE", 0xfedc_ba98_7654_3210)] {
+    for (name, value) in
+        [("STATE_IDLE", 0), ("STATE_BUSY", 7), ("STATE_LOST", -3), ("LARGE_VALUE", 0xfedc_ba98_7654_3210)]
+    {
         assert_eq!(debug.enumerator(name).unwrap(), Some(value), "{name}");
     }
     assert_eq!(debug.enumerator("STATE_NONE").unwrap(), None);

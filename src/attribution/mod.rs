@@ -47,7 +47,39 @@ pub struct Attribution {
     pub named: u64,
     /// One sentence for each contradiction.
     pub problems: Vec<String>,
-    claims: FxHashMap<ChunkId, Claim>,
+    claims: Claims,
+}
+
+/// The claim on each chunk, by its number: a heap can have millions.
+#[derive(Debug)]
+struct Claims {
+    arena: Vec<Option<Claim>>,
+    mmapped: Vec<Option<Claim>>,
+}
+
+impl Claims {
+    fn none(heap: &Heap) -> Claims {
+        Claims { arena: vec![None; heap.chunks.len()], mmapped: vec![None; heap.mmapped.len()] }
+    }
+
+    fn place(&mut self, chunk: ChunkId) -> Option<&mut Option<Claim>> {
+        match chunk {
+            ChunkId::Arena(index) => self.arena.get_mut(index as usize),
+            ChunkId::Mmapped(index) => self.mmapped.get_mut(index as usize),
+        }
+    }
+
+    /// Claims a chunk; gives back who had claimed it before.
+    fn set(&mut self, chunk: ChunkId, claim: Claim) -> Option<Claim> {
+        self.place(chunk)?.replace(claim)
+    }
+
+    fn get(&self, chunk: ChunkId) -> Option<Claim> {
+        match chunk {
+            ChunkId::Arena(index) => *self.arena.get(index as usize)?,
+            ChunkId::Mmapped(index) => *self.mmapped.get(index as usize)?,
+        }
+    }
 }
 
 impl Attribution {
@@ -70,29 +102,27 @@ impl Attribution {
         let mut only_by_name: Vec<NamedPool> = names.into_values().collect();
         only_by_name.sort_by_key(|named| named.pool);
         let mut attribution =
-            Attribution { pools, only_by_name, named: count, problems, claims: FxHashMap::default() };
+            Attribution { pools, only_by_name, named: count, problems, claims: Claims::none(heap) };
         attribution.claim_all(heap);
         attribution
     }
 
     /// Who owns a chunk; `None` if nobody is known to.
     pub fn claim(&self, chunk: ChunkId) -> Option<Claim> {
-        self.claims.get(&chunk).copied()
+        self.claims.get(chunk)
     }
 
     fn claim_all(&mut self, heap: &Heap) {
-        let total = self.pools.iter().map(|owned| owned.pool.blocks.len() + owned.pool.large.len()).sum();
-        self.claims.reserve(total);
         for cache in &heap.tcaches {
             if let Some(chunk) = heap.find(cache.address) {
-                self.claims.insert(chunk, Claim::Tcache);
+                self.claims.set(chunk, Claim::Tcache);
             }
         }
         for (index, owned) in self.pools.iter().enumerate() {
             let chunks = owned.pool.blocks.iter().chain(&owned.pool.large);
             for chunk in chunks {
                 let claim = Claim::Pool(index as u32);
-                if let Some(other) = self.claims.insert(*chunk, claim) {
+                if let Some(other) = self.claims.set(*chunk, claim) {
                     let memory = heap.chunk(*chunk).memory();
                     let holder = match other {
                         Claim::Pool(other) => self.pools.get(other as usize).map(|other| other.pool.address),

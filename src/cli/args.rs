@@ -15,11 +15,12 @@ use std::path::PathBuf;
     long_about = "Which nginx pool owns this worker's memory?\n\nStops a running nginx worker for some milliseconds, reads \
                   what it needs, lets it go, and then says which ngx_pool_t holds which chunks of the glibc heap, and what \
                   each pool is for. The worker needs no rebuild, no restart and no module; nothing in it is changed.",
-    after_help = "Examples:\n  poolscope snapshot $(pgrep -f 'nginx: worker')     what owns the memory of each worker\n  poolscope \
-                  snapshot 4242 --top 10                  the ten largest pools, too\n  poolscope pools 4242 --owner dyups \
-                  --format csv     one row for each pool of dynamic upstreams\n  poolscope chunks 4242 --size 256K..512K         \
-                  one row for each chunk of that size\n\nExit status: 0 fine; 1 could not do it; 2 wrong usage; 3 done, but \
-                  incomplete."
+    after_help = "Examples:\n  \
+                  poolscope snapshot 4242                           who owns its memory\n  \
+                  poolscope snapshot $(pgrep -f 'nginx: worker')    the same of each worker\n  \
+                  poolscope pools 4242 --owner dyups                a row for each such pool\n  \
+                  poolscope chunks 4242 --size 256K..512K           a row for each such chunk\n\n\
+                  Exit status: 0 fine; 1 could not do it; 2 wrong usage; 3 done, but incomplete."
 )]
 pub struct Args {
     /// What to do.
@@ -60,18 +61,23 @@ pub enum ColorChoice {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show which pools own a worker's heap, and what stands out
+    ///
+    /// The worker stands still for some milliseconds; the report says how long it was. Several workers are looked at one
+    /// after the other.
     Snapshot(SnapshotArgs),
     /// List the pools of a worker, one row each
+    ///
+    /// Rows say who owns each pool and how that is known, what it holds and what keeps it alive.
     Pools(PoolsArgs),
     /// List the chunks of a worker's heap, one row each
+    ///
+    /// Rows come in the order of the heap, those with a mapping of their own last.
     Chunks(ChunksArgs),
 }
 
 /// `poolscope snapshot`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    long_about = "Show which pools own a worker's heap, and what stands out.\n\nThe worker stands still for some \
-                  milliseconds; the report says how long it was. Several workers are looked at one after the other.",
     after_help = "Examples:\n  poolscope snapshot 4242\n  poolscope snapshot $(pgrep -f 'nginx: worker')\n  poolscope snapshot \
                   4242 --format json --chunks > worker.json"
 )]
@@ -103,7 +109,6 @@ pub enum SnapshotFormat {
 /// `poolscope pools`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    long_about = "List the pools of a worker, one row each, most bytes first.",
     after_help = "Examples:\n  poolscope pools 4242 --top 20\n  poolscope pools 4242 --owner dyups --state deleting --sort \
                   references\n  poolscope pools 4242 --size 1M.. --format csv > pools.csv"
 )]
@@ -176,7 +181,6 @@ pub enum RowFormat {
 /// `poolscope chunks`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    long_about = "List the chunks of a worker's heap, one row each, in the order of the heap.",
     after_help = "Examples:\n  poolscope chunks 4242 --size 256K..512K --state in_use\n  poolscope chunks 4242 --owner \
                   outside_pools --format csv > chunks.csv\n  poolscope chunks 4242 --format ndjson | jq -r .owner | sort | uniq -c"
 )]
@@ -240,7 +244,9 @@ fn parse_arena(text: &str) -> Result<ArenaName, String> {
     match (text, text.strip_prefix("0x")) {
         ("main", _) => Ok(ArenaName::Main),
         ("mmapped", _) => Ok(ArenaName::Mmapped),
-        (_, Some(digits)) => u64::from_str_radix(digits, 16).map(ArenaName::Other).map_err(|_| format!("0x{digits} is not an address")),
+        (_, Some(digits)) => {
+            u64::from_str_radix(digits, 16).map(ArenaName::Other).map_err(|_| format!("0x{digits} is not an address"))
+        }
         _ => Err("write main, mmapped, or an arena's address such as 0x7f5a2c000030".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: what was typed ([`args`]), what it means ([`plan`]), and what is done ([`run`]).
+//! The command line: what was typed ([`args`]), what it means (`plan`), and what is done (`run`).
 
 pub mod args;
 mod outcome;
@@ -19,7 +19,8 @@ use terminal::Environment;
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = args::Args::parse_from(words);
     let environment = Environment::of_this_process();
-    let plan = plan::Plan::new(args, &environment).unwrap_or_else(|wrong| wrong.format(&mut args::Args::command()).exit());
+    let plan =
+        plan::Plan::new(args, &environment).unwrap_or_else(|wrong| wrong.format(&mut args::Args::command()).exit());
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let outcome = run::run(&plan, &crate::analysis::take, &mut out, &mut io::stderr());
     let flushed = out.flush().map_err(anyhow::Error::from);

@@ -33,7 +33,7 @@ pub(super) fn shortcoming(snapshot: &Snapshot) -> Option<String> {
     if coverage < 1.0 {
         return Some(format!("{:.2} % of the heap was accounted for", (coverage * 10_000.0).floor() / 100.0));
     }
-    if !snapshot.is_complete() {
+    if !snapshot.is_complete() || !snapshot.pool_check.only_by_name.is_empty() {
         return Some("some of what was found does not agree".to_owned());
     }
     // A server without layouts has pools that nobody could see.
@@ -43,7 +43,9 @@ pub(super) fn shortcoming(snapshot: &Snapshot) -> Option<String> {
 
 /// The outcome of an error that ended the command, after saying it. A reader who has seen enough (`| head`) is no error.
 pub(super) fn of_error(error: anyhow::Error) -> Outcome {
-    let closed = error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe));
+    let closed = error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe));
     if closed {
         return Outcome::Fine;
     }

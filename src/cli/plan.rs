@@ -32,6 +32,17 @@ pub(super) enum Task {
     Chunks { pid: i32, filter: ChunkFilter, format: ListFormat },
 }
 
+impl Task {
+    /// Where a reader finds what is incomplete about the snapshot of `pid`.
+    pub(super) fn where_it_is_told(&self, pid: i32) -> String {
+        match self {
+            Task::Snapshot { format: ReportFormat::Table(_), .. } => "the report says why".to_owned(),
+            Task::Snapshot { format: ReportFormat::Json, .. } => "its notes and lists of problems say why".to_owned(),
+            Task::Pools { .. } | Task::Chunks { .. } => format!("`poolscope snapshot {pid}` says why"),
+        }
+    }
+}
+
 /// How to show a snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ReportFormat {
@@ -75,7 +86,10 @@ impl Plan {
 
 fn search(global: &GlobalArgs) -> Result<SearchOptions, clap::Error> {
     if let Some(wrong) = global.debug_dir.iter().find(|directory| !directory.is_dir()) {
-        let message = format!("--debug-dir {} is not a directory: give one that is laid out as /usr/lib/debug is", wrong.display());
+        let message = format!(
+            "--debug-dir {} is not a directory: give one that is laid out as /usr/lib/debug is",
+            wrong.display()
+        );
         return Err(clap::Error::raw(ErrorKind::ValueValidation, message));
     }
     Ok(SearchOptions { debug_dirs: global.debug_dir.clone(), ..SearchOptions::from_environment() })
@@ -83,9 +97,13 @@ fn search(global: &GlobalArgs) -> Result<SearchOptions, clap::Error> {
 
 fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::Error> {
     let format = match args.format {
-        SnapshotFormat::Json if args.top.is_some() => return Err(conflict("--top is for the table: the JSON holds all pools")),
+        SnapshotFormat::Json if args.top.is_some() => {
+            return Err(conflict("--top is for the table: the JSON holds all pools"));
+        }
         SnapshotFormat::Table if args.chunks => {
-            return Err(conflict("--chunks needs --format json: to list chunks for people, use `poolscope chunks PID`"));
+            return Err(conflict(
+                "--chunks needs --format json: to list chunks for people, use `poolscope chunks PID`",
+            ));
         }
         SnapshotFormat::Json => ReportFormat::Json,
         SnapshotFormat::Table => ReportFormat::Table(Page { style, top: args.top.map_or(0, |top| top as usize) }),
@@ -110,7 +128,12 @@ fn pools(args: PoolsArgs, environment: &Environment) -> Task {
 fn chunks(args: ChunksArgs, environment: &Environment) -> Task {
     Task::Chunks {
         pid: args.pid,
-        filter: ChunkFilter { owner: args.owner, size: args.size, state: args.state.map(Into::into), arena: args.arena },
+        filter: ChunkFilter {
+            owner: args.owner,
+            size: args.size,
+            state: args.state.map(Into::into),
+            arena: args.arena,
+        },
         format: list_format(args.format, environment),
     }
 }

@@ -64,6 +64,9 @@ impl Session<'_> {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let Some(snapshot) = self.take(pid) else { return Ok(()) };
+        if snapshot.pools.is_empty() && !self.plan.quiet {
+            snapshot.notes.iter().for_each(|note| self.say(note));
+        }
         let selected = rows::pools(&snapshot, filter, sort, top);
         match format {
             ListFormat::Table { limit } => rows::write_pool_table(&selected, self.plan.style, limit, out),
@@ -90,14 +93,15 @@ impl Session<'_> {
                 if let Some(missing) = shortcoming(&snapshot) {
                     self.outcome = self.outcome.max(Outcome::Incomplete);
                     if !self.plan.quiet {
-                        self.say(&format!("the snapshot of {pid} is incomplete: {missing}; the report says why"));
+                        let told = self.plan.task.where_it_is_told(pid);
+                        self.say(&format!("the snapshot of {pid} is incomplete: {missing}; {told}"));
                     }
                 }
                 Some(snapshot)
             }
             Err(error) => {
                 self.outcome = Outcome::Failed;
-                self.say(&format!("{:#}", anyhow::Error::from(error)));
+                self.say(&error.to_string());
                 None
             }
         }
@@ -108,3 +112,6 @@ impl Session<'_> {
         let _ = writeln!(self.err, "poolscope: {sentence}");
     }
 }
+
+#[cfg(test)]
+mod tests;

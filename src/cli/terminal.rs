@@ -24,7 +24,8 @@ impl Environment {
     /// That of this process.
     pub(super) fn of_this_process() -> Environment {
         let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let width = || terminal_size::terminal_size_of(io::stdout()).map_or(Style::USUAL, |(width, _)| usize::from(width.0));
+        let width =
+            || terminal_size::terminal_size_of(io::stdout()).map_or(Style::USUAL, |(width, _)| usize::from(width.0));
         // The first of these that is set decides (locale(7)).
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
         Environment {
@@ -78,9 +79,9 @@ mod tests {
         let width = |terminal, columns| {
             Environment { terminal, columns, ..Environment::default() }.style(ColorChoice::Auto).width
         };
-        assert_eq!(width(Some(100), Some(70)), 100);
+        assert_eq!(width(Some(100), Some(90)), 100);
         assert_eq!(width(Some(300), None), 120);
-        assert_eq!(width(Some(20), None), 60);
+        assert_eq!(width(Some(20), None), 72);
         assert_eq!(width(None, None), 80);
         assert_eq!(width(None, Some(100)), 100);
     }

@@ -52,11 +52,7 @@ impl Bytes {
         if range.start > range.end || range.end > self.len() {
             return None;
         }
-        Some(Bytes {
-            storage: self.storage.clone(),
-            start: self.start + range.start,
-            end: self.start + range.end,
-        })
+        Some(Bytes { storage: self.storage.clone(), start: self.start + range.start, end: self.start + range.end })
     }
 }
 

@@ -4,10 +4,10 @@
 //! that the first argument's register holds 512 there. So a pool of 512 bytes can be told from its debug info to come
 //! from one line of one module.
 
+use super::choose;
 use super::dwarf::{Dwarf, FIRST_SPLIT, MAIN, SUPPLEMENT};
 use super::error::DebugError;
 use super::expressions;
-use super::index;
 use super::needles::{Needles, Offsets};
 use super::types::{EntryId, Place};
 use super::unit::{Entry, Unit};
@@ -152,7 +152,7 @@ fn places(dwarf: &Dwarf) -> Result<Vec<Place>, DebugError> {
 /// unit that does (after dwz and link-time optimisation they do).
 fn units(dwarf: &Dwarf, place: Place, callee: &str, source: Option<&str>) -> Result<Vec<Range<usize>>, DebugError> {
     if let Some(source) = source {
-        return index::units_named(dwarf, place, source);
+        return choose::units_named(dwarf, place, source);
     }
     let file = dwarf.file(place)?;
     if file.has(SectionId::DebugStrOffsets) {

@@ -1,18 +1,20 @@
 //! The DWARF of one module, spread over its debug file, a supplement and split files, as one set of entries.
 
+use super::choose::Sources;
 use super::elf::ElfFile;
 use super::error::DebugError;
 use super::file::{DwarfFile, Slice};
+use super::index::Known;
 use super::locate::SearchOptions;
 use super::split::Splits;
 use super::supplement;
-use super::types::{EntryId, Layout, Place, TypeKind};
+use super::types::{EntryId, Layout, Place, TypeId, TypeKind};
 use super::unit::{Entry, Unit, string_at};
 use gimli::{AttributeValue, DwAt, SectionId, UnitType};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Index of the debug file itself.
 pub(crate) const MAIN: u32 = 0;
@@ -32,8 +34,9 @@ pub(crate) struct Dwarf {
     root: Option<PathBuf>,
     type_units: Mutex<FxHashMap<Place, Arc<FxHashMap<u64, EntryId>>>>,
     pub(crate) layouts: Mutex<FxHashMap<EntryId, Arc<Layout>>>,
-    pub(crate) kinds: Mutex<FxHashMap<super::types::TypeId, TypeKind>>,
-    pub(crate) names: super::index::Known,
+    pub(crate) kinds: Mutex<FxHashMap<TypeId, TypeKind>>,
+    pub(crate) names: Known,
+    pub(crate) sources: Sources,
 }
 
 impl Dwarf {
@@ -49,7 +52,8 @@ impl Dwarf {
             type_units: Mutex::default(),
             layouts: Mutex::default(),
             kinds: Mutex::default(),
-            names: Default::default(),
+            names: Mutex::default(),
+            sources: Mutex::default(),
         }
     }
 
@@ -163,15 +167,15 @@ impl Dwarf {
 
     /// All type units of a place, by signature.
     fn signatures(&self, place: Place) -> Result<Arc<FxHashMap<u64, EntryId>>, DebugError> {
-        let lock = || self.type_units.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || self.type_units.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = lock().get(&place) {
             return Ok(known.clone());
         }
         let mut found = FxHashMap::default();
         for range in self.file(place)?.units(place.type_units)? {
             let unit = self.unit(place, range.clone())?;
-            if let UnitType::Type { type_signature, type_offset } | UnitType::SplitType { type_signature, type_offset } =
-                unit.header.type_()
+            if let UnitType::Type { type_signature, type_offset }
+            | UnitType::SplitType { type_signature, type_offset } = unit.header.type_()
             {
                 found.insert(type_signature.0, EntryId { place, offset: range.start.saturating_add(type_offset.0) });
             }

@@ -111,12 +111,10 @@ impl ElfFile {
         check_ident(&bytes).map_err(|reason| DebugError::NotElf { path: path.into(), reason })?;
         let damaged = |part: &str, error: object::Error| DebugError::malformed(path, part, error);
         let header = elf::FileHeader64::<LittleEndian>::parse(&*bytes).map_err(|e| damaged("ELF header", e))?;
-        let programs =
-            header.program_headers(LittleEndian, &*bytes).map_err(|e| damaged("program headers", e))?;
+        let programs = header.program_headers(LittleEndian, &*bytes).map_err(|e| damaged("program headers", e))?;
         let sections = read_sections(header, &bytes).map_err(|e| damaged("section headers", e))?;
-        let of_type = |wanted: u32| {
-            programs.iter().filter(move |p| p.p_type.get(LittleEndian).0 == wanted).map(segment)
-        };
+        let of_type =
+            |wanted: u32| programs.iter().filter(move |p| p.p_type.get(LittleEndian).0 == wanted).map(segment);
         let mut file = ElfFile {
             path: path.into(),
             machine: header.e_machine.get(LittleEndian).0,
@@ -202,12 +200,12 @@ impl ElfFile {
     }
 
     fn find_build_id(&self, programs: &[elf::ProgramHeader64<LittleEndian>]) -> Option<BuildId> {
-        let in_sections =
-            self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE.0).map(|s| s.range.clone());
+        let in_sections = self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE.0).map(|s| s.range.clone());
         // A binary without section headers (sstrip) still has its notes in a segment.
-        let in_segments = programs.iter().filter(|p| p.p_type.get(LittleEndian) == elf::PT_NOTE).filter_map(|p| {
-            file_range(p.p_offset(LittleEndian), p.p_filesz(LittleEndian), self.bytes.len())
-        });
+        let in_segments = programs
+            .iter()
+            .filter(|p| p.p_type.get(LittleEndian) == elf::PT_NOTE)
+            .filter_map(|p| file_range(p.p_offset(LittleEndian), p.p_filesz(LittleEndian), self.bytes.len()));
         in_sections.chain(in_segments).find_map(|range| build_id_note(self.bytes.get(range)?))
     }
 
@@ -241,7 +239,10 @@ fn segment(program: &elf::ProgramHeader64<LittleEndian>) -> Segment {
 fn read_sections(header: &elf::FileHeader64<LittleEndian>, bytes: &[u8]) -> Result<Vec<Section>, object::Error> {
     let table = header.sections(LittleEndian, bytes)?;
     let describe = |section: &elf::SectionHeader64<LittleEndian>| Section {
-        name: table.section_name(LittleEndian, section).map(|n| String::from_utf8_lossy(n).into_owned()).unwrap_or_default(),
+        name: table
+            .section_name(LittleEndian, section)
+            .map(|n| String::from_utf8_lossy(n).into_owned())
+            .unwrap_or_default(),
         kind: section.sh_type.get(LittleEndian).0,
         compressed: section.sh_flags.get(LittleEndian).0 & elf::SHF_COMPRESSED.0 != 0,
         link: section.sh_link.get(LittleEndian) as usize,

@@ -40,7 +40,7 @@ pub enum DebugError {
         reason: String,
     },
     /// No debug info for the module was found, so that no type of it is known.
-    #[error("no debug info for {}{}: {}{}", module.display(), build_id_note(.build_id), tried_list(.tried), hint_note(.hint))]
+    #[error("no debug info for {}{}: {}; {}", module.display(), build_id_note(.build_id), tried_list(.tried), hint)]
     NoDebugInfo {
         /// The binary.
         module: PathBuf,
@@ -48,8 +48,8 @@ pub enum DebugError {
         build_id: Option<BuildId>,
         /// Every place that was looked at, in order, and why it was not taken.
         tried: Vec<Tried>,
-        /// What would install it, where that is known.
-        hint: Option<String>,
+        /// What would give it.
+        hint: &'static str,
     },
     /// The debug info was shrunk with dwz, and the file that holds the shared part is missing.
     #[error(
@@ -137,8 +137,4 @@ fn tried_list(tried: &[Tried]) -> String {
         let _ = write!(text, "{separator}{attempt}");
     }
     text
-}
-
-fn hint_note(hint: &Option<String>) -> String {
-    hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default()
 }

@@ -13,11 +13,7 @@ const LONGEST: usize = 8;
 
 impl Dwarf {
     /// Where a variable lives, if that is the same at all times.
-    pub(crate) fn location<'a>(
-        &self,
-        unit: &Unit<'a>,
-        entry: &Entry<'a>,
-    ) -> Result<Option<Location>, DebugError> {
+    pub(crate) fn location<'a>(&self, unit: &Unit<'a>, entry: &Entry<'a>) -> Result<Option<Location>, DebugError> {
         let mut value = None;
         for operation in operations(unit, entry, gimli::constants::DW_AT_location)? {
             value = match (operation, value) {
@@ -29,7 +25,9 @@ impl Dwarf {
                 // The TLS offset of a variable in a split file is in .debug_addr. gcc 12 puts the address of the variable's
                 // initial value there instead, so it is not believed: the symbol has the offset.
                 (Operation::ConstantIndex { .. }, None) => return Ok(None),
-                (Operation::TLS, Some(Location::ThreadLocal(offset))) => return Ok(Some(Location::ThreadLocal(offset))),
+                (Operation::TLS, Some(Location::ThreadLocal(offset))) => {
+                    return Ok(Some(Location::ThreadLocal(offset)));
+                }
                 (Operation::PlusConstant { value }, Some(Location::Static(address))) => {
                     Some(Location::Static(FileAddr(address.0.wrapping_add(value))))
                 }

@@ -174,7 +174,9 @@ impl DwarfFile {
         let units = self.units(type_units)?;
         let after = units.partition_point(|unit| unit.start <= offset);
         let found = after.checked_sub(1).and_then(|index| units.get(index)).filter(|unit| offset < unit.end);
-        found.cloned().ok_or_else(|| self.damaged(type_units, format!("a reference to {offset:#x} leads out of all units")))
+        found
+            .cloned()
+            .ok_or_else(|| self.damaged(type_units, format!("a reference to {offset:#x} leads out of all units")))
     }
 
     /// A table of abbreviations, parsed once.

@@ -56,7 +56,9 @@ impl Dwarf {
         for field in &members {
             let embedded = self.embedded(field.type_id, outer)?;
             match &embedded {
-                Some(inner) if field.name.is_empty() => found.extend(inner.index.values().map(|f| moved(f, field.offset))),
+                Some(inner) if field.name.is_empty() => {
+                    found.extend(inner.index.values().map(|f| moved(f, field.offset)))
+                }
                 _ => found.push(Found { field: field.clone(), embedded }),
             }
         }
@@ -90,7 +92,7 @@ impl Dwarf {
         if let Some(width) = unsigned(entry, constants::DW_AT_bit_size) {
             let declared = match unsigned(entry, constants::DW_AT_byte_size) {
                 Some(size) => Some(size),
-                None => self.size(type_id)?,
+                None => self.stated_size(type_id)?,
             };
             let first = first_bit(entry, field.offset, declared, width);
             let placed = first.and_then(|first| place_bits(first, width, declared.unwrap_or(1), structure));
@@ -153,7 +155,8 @@ fn place_bits(first: u64, width: u64, declared: u64, structure: u64) -> Option<(
     let aligned = (first / 8).checked_div(declared)?.checked_mul(declared)?;
     let fits = declared <= 8 && last_byte < aligned.checked_add(declared)? && aligned + declared <= structure;
     let (start, unit) = if fits { (aligned, declared) } else { (first / 8, last_byte - first / 8 + 1) };
-    let bits = BitField { offset: u32::try_from(first - start * 8).ok()?, size: width, unit: u32::try_from(unit).ok()? };
+    let bits =
+        BitField { offset: u32::try_from(first - start * 8).ok()?, size: width, unit: u32::try_from(unit).ok()? };
     Some((start, bits))
 }
 

@@ -257,18 +257,18 @@ pub(crate) fn below(base: &Path, directory: &Path) -> PathBuf {
     steps.fold(base.to_path_buf(), |path, step| path.join(step))
 }
 
-/// What would install the debug info of a well-known binary.
-pub(crate) fn package_hint(binary: &Path) -> Option<String> {
-    let name = binary.file_name()?.to_string_lossy();
-    let advice = if name.starts_with("libc.so") || name.starts_with("libc-2.") || name.starts_with("ld-linux") {
+/// What would give the debug info of a binary: for well-known ones the package, by the file name.
+pub(crate) fn package_hint(binary: &Path) -> &'static str {
+    let name = binary.file_name().unwrap_or_default().to_string_lossy();
+    let is = |start: &&str| name.starts_with(start);
+    if ["libc.so", "libc-2.", "ld-linux", "ld-2."].iter().any(is) {
         "install it with `apt install libc6-dbg` (Debian, Ubuntu) or `debuginfo-install glibc` (Fedora, RHEL)"
-    } else if name.starts_with("nginx") || name.starts_with("tengine") || name.starts_with("openresty") {
-        "install the debug symbol package of this very version (nginx-dbg, nginx-dbgsym, nginx-debuginfo), or give the \
-         directory that holds its .debug file"
+    } else if ["nginx", "tengine", "openresty", "angie"].iter().any(is) {
+        "install the debug symbols of this very package version (nginx-dbg, nginx-dbgsym, nginx-debuginfo), or name the \
+         directory that holds its .debug file with --debug-dir"
     } else {
-        return None;
-    };
-    Some(advice.to_string())
+        "install the debug symbols of its package, or name the directory that holds its .debug file with --debug-dir"
+    }
 }
 
 /// Proves that a candidate belongs to the binary. A build-id on both sides decides; a checksum does where one is missing.

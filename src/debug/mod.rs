@@ -9,6 +9,7 @@
 
 mod bytes;
 mod calls;
+mod choose;
 mod dwarf;
 mod elf;
 mod error;
@@ -21,6 +22,7 @@ mod locate;
 mod needles;
 mod open;
 mod reader;
+mod search;
 mod split;
 mod supplement;
 mod symbols;
@@ -35,9 +37,10 @@ pub use symbols::{Symbol, SymbolKind};
 pub use types::{BitField, Encoding, Enumerator, Field, Layout, MissingField, TypeId, TypeKind};
 
 use crate::addr::FileAddr;
+use choose::First;
 use dwarf::Dwarf;
 use elf::ElfFile;
-use index::{Class, First, Hit};
+use index::{Class, Hit};
 use lines::Lines;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -215,6 +218,16 @@ impl DebugInfo {
     /// variables of one name apart. `None` if there is no such variable, or if it was optimised away.
     pub fn variable(&self, name: &str, unit: Option<&str>) -> Result<Option<Variable>, DebugError> {
         variables::find(self.dwarf()?, || self.symbol(name), name, unit)
+    }
+
+    /// Several variables, looked for in one pass, in the order of the names.
+    pub fn variables(&self, names: &[&str], unit: Option<&str>) -> Result<Vec<Option<Variable>>, DebugError> {
+        let dwarf = self.dwarf()?;
+        if let Some(unit) = unit {
+            // The answers are remembered, so that each variable is at hand below.
+            index::find(dwarf, Class::Variable, names, First::Source(unit))?;
+        }
+        names.iter().map(|name| self.variable(name, unit)).collect()
     }
 
     /// The value of an enumeration constant.

@@ -4,7 +4,7 @@
 //! bytes. One pass over the bytes finds the few units of which that is true (and now and then one too many, which is
 //! then parsed in vain). Measured on the debug info of glibc 2.36, this costs a tenth of parsing all entries.
 
-use super::dwarf::Dwarf;
+use super::dwarf::{Dwarf, MAIN};
 use super::error::DebugError;
 use super::file::DwarfFile;
 use super::types::Place;
@@ -66,7 +66,8 @@ impl Offsets {
         names: impl Iterator<Item = &'n str>,
     ) -> Result<Needles, DebugError> {
         let file = dwarf.file(place)?;
-        let shared = if place.file == super::dwarf::MAIN { dwarf.supplement()? } else { None };
+        // That a supplement is missing must not hide what the file itself names.
+        let shared = if place.file == MAIN { dwarf.supplement().unwrap_or_default() } else { None };
         let mut words = FxHashSet::default();
         for name in names {
             let known = match self.known.get(&(place.file, name.to_string())) {

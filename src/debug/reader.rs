@@ -1,8 +1,9 @@
 //! Turning debugging entries of types into the owned model.
 
+use super::choose::First;
 use super::dwarf::Dwarf;
 use super::error::DebugError;
-use super::index::{self, Class, First, Hit};
+use super::index::{self, Class, Hit};
 use super::types::{Encoding, EntryId, Enumerator, TypeId, TypeKind};
 use super::unit::{Entry, Unit, flag, unsigned};
 use gimli::{AttributeValue, DwTag, constants};
@@ -28,7 +29,9 @@ impl Dwarf {
             let Some(id) = stripped.id else { return Ok(stripped) };
             let (unit, entry) = self.entry(id.entry)?;
             match entry.tag() {
-                constants::DW_TAG_typedef => stripped.typedef = Some(self.text(&unit, &entry, constants::DW_AT_name)?),
+                constants::DW_TAG_typedef => {
+                    stripped.typedef = Some(self.text(&unit, &entry, constants::DW_AT_name)?)
+                }
                 tag if is_qualifier(tag) => {}
                 _ => return Ok(stripped),
             }
@@ -157,12 +160,19 @@ impl Dwarf {
         let size = match unsigned(entry, constants::DW_AT_byte_size) {
             Some(size) => size,
             None => match self.reference(unit, entry, constants::DW_AT_type)? {
-                Some(underlying) => self.size(underlying.into())?.unwrap_or_default(),
+                Some(underlying) => self.stated_size(underlying.into())?.unwrap_or_default(),
                 None => 0,
             },
         };
         let name = self.text(unit, entry, constants::DW_AT_name)?;
         Ok(TypeKind::Enum { name, size, enumerators: enumerators.into() })
+    }
+
+    /// The size in bytes that a type's own entry states. Base types do; it needs no look at any other structure, and so
+    /// cannot be led in a circle.
+    pub(crate) fn stated_size(&self, id: TypeId) -> Result<Option<u64>, DebugError> {
+        let Some(below) = self.strip(id)?.id else { return Ok(None) };
+        Ok(unsigned(&self.entry(below.entry)?.1, constants::DW_AT_byte_size))
     }
 
     /// Size in bytes of a value of a type; `None` where there is none.
@@ -202,7 +212,9 @@ impl Dwarf {
             self.spell(target.map(TypeId::from), depth + 1)
         };
         let name = self.text(&unit, &entry, constants::DW_AT_name)?;
-        let tagged = |keyword: &str| if name.is_empty() { format!("{keyword} (anonymous)") } else { format!("{keyword} {name}") };
+        let tagged = |keyword: &str| {
+            if name.is_empty() { format!("{keyword} (anonymous)") } else { format!("{keyword} {name}") }
+        };
         Ok(match entry.tag() {
             constants::DW_TAG_structure_type => tagged("struct"),
             constants::DW_TAG_class_type => tagged("class"),
@@ -240,7 +252,8 @@ fn element_count(subrange: &Entry<'_>) -> Option<u64> {
     }
     let upper = subrange.attr(constants::DW_AT_upper_bound)?;
     // The upper bound of an array without elements is -1, in whatever form.
-    if upper.sdata_value() == Some(-1) && !matches!(upper.value(), AttributeValue::Data1(_) | AttributeValue::Data2(_)) {
+    if upper.sdata_value() == Some(-1) && !matches!(upper.value(), AttributeValue::Data1(_) | AttributeValue::Data2(_))
+    {
         return Some(0);
     }
     upper.udata_value()?.checked_add(1)
@@ -256,10 +269,7 @@ pub(crate) fn constant(entry: &Entry<'_>) -> Option<i128> {
 }
 
 pub(crate) fn is_compound(tag: DwTag) -> bool {
-    matches!(
-        tag,
-        constants::DW_TAG_structure_type | constants::DW_TAG_union_type | constants::DW_TAG_class_type
-    )
+    matches!(tag, constants::DW_TAG_structure_type | constants::DW_TAG_union_type | constants::DW_TAG_class_type)
 }
 
 fn is_qualifier(tag: DwTag) -> bool {

@@ -9,11 +9,7 @@ use std::sync::Arc;
 
 /// Opens the supplement that a debug file refers to: `None` if it refers to none. `shown` is where the debug file is, as
 /// seen from here.
-pub(crate) fn load(
-    debug: &ElfFile,
-    shown: &Path,
-    options: &SearchOptions,
-) -> Result<Option<DwarfFile>, DebugError> {
+pub(crate) fn load(debug: &ElfFile, shown: &Path, options: &SearchOptions) -> Result<Option<DwarfFile>, DebugError> {
     let Some((wanted, build_id)) = debug.supplement_link() else { return Ok(None) };
     let mut tried = Vec::new();
     for candidate in candidates(&wanted, build_id.as_ref(), shown, options) {

@@ -85,7 +85,8 @@ impl Symbols {
         let mut by_name: Vec<(u64, u32)> = all().filter_map(|i| Some((hash(self.name(self.get(i)?)), i))).collect();
         // The best comes first among symbols of one name, so that a search finds it first.
         by_name.sort_unstable_by_key(|&(hash, i)| (hash, Reverse(self.rank(i)), i));
-        let placed = |i: &u32| self.get(*i).is_some_and(|e| e.kind != SymbolKind::ThreadLocal && !self.name(e).is_empty());
+        let placed =
+            |i: &u32| self.get(*i).is_some_and(|e| e.kind != SymbolKind::ThreadLocal && !self.name(e).is_empty());
         let mut by_address: Vec<u32> = all().filter(placed).collect();
         let address = |i: u32| self.get(i).map(|entry| entry.address);
         by_address.sort_unstable_by_key(|&i| (address(i), Reverse(self.rank(i)), i));

@@ -87,8 +87,7 @@ impl<'a> Unit<'a> {
         mut visit: impl FnMut(&Entry<'a>) -> Result<bool, DebugError>,
     ) -> Result<(), DebugError> {
         let damaged = |error| self.damaged(error);
-        let mut tree =
-            self.header.entries_tree(&self.abbreviations, Some(parent.offset())).map_err(damaged)?;
+        let mut tree = self.header.entries_tree(&self.abbreviations, Some(parent.offset())).map_err(damaged)?;
         let mut children = tree.root().map_err(damaged)?.children();
         while let Some(child) = children.next().map_err(damaged)? {
             if !visit(child.entry())? {
@@ -157,7 +156,8 @@ impl<'a> Unit<'a> {
             return Ok(rest);
         }
         // In front of the first offset stand 4 bytes of version and padding, and in front of these the length.
-        let length = start.checked_sub(8).and_then(|at| section.get(at..at + 4)).and_then(|bytes| bytes.try_into().ok());
+        let length =
+            start.checked_sub(8).and_then(|at| section.get(at..at + 4)).and_then(|bytes| bytes.try_into().ok());
         let length = length.map(u32::from_le_bytes).and_then(|length| (length as usize).checked_sub(4));
         Ok(length.and_then(|length| rest.get(..length)).unwrap_or(rest))
     }
@@ -165,9 +165,9 @@ impl<'a> Unit<'a> {
     /// The string of an attribute, where it lies in this file. Not for strings in the supplement.
     pub(crate) fn string(&self, value: AttributeValue<Slice<'a>>) -> Result<Option<&'a [u8]>, DebugError> {
         let in_section = |id: SectionId, offset: usize| -> Result<Option<&'a [u8]>, DebugError> {
-            string_at(self.file.section(id)?, offset).map(Some).ok_or_else(|| {
-                self.damaged(format!("a string at {offset:#x} of {} is not there", id.name()))
-            })
+            string_at(self.file.section(id)?, offset)
+                .map(Some)
+                .ok_or_else(|| self.damaged(format!("a string at {offset:#x} of {} is not there", id.name())))
         };
         match value {
             AttributeValue::String(string) => Ok(Some(string.slice())),

@@ -1,8 +1,9 @@
 //! Variables at file scope: what type they have and where they live.
 
+use super::choose::First;
 use super::dwarf::Dwarf;
 use super::error::DebugError;
-use super::index::{self, Class, First, Hit};
+use super::index::{self, Class, Hit};
 use super::symbols::{Symbol, SymbolKind};
 use super::types::{EntryId, TypeId};
 use super::unit::{Entry, Unit};

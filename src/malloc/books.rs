@@ -9,7 +9,7 @@ use super::heap::{Heap, SettledRegion};
 use super::walk::FreeLinks;
 use crate::addr::Addr;
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A number of chunks and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -32,6 +32,7 @@ impl Tally {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ArenaBooks {
     /// The arena.
+    #[serde(serialize_with = "as_hex")]
     pub address: u64,
     /// True for `main_arena`.
     pub is_main: bool,
@@ -53,6 +54,11 @@ pub struct ArenaBooks {
     pub foreign: u64,
     /// Free chunks that the bins hold, by following their links.
     pub in_bins: Tally,
+}
+
+/// Addresses are hex strings in the published schema: JSON readers keep only 53 bits of a number.
+fn as_hex<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{address:#x}"))
 }
 
 impl ArenaBooks {

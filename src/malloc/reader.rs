@@ -12,11 +12,12 @@ use crate::target::memory::{Fault, Memory};
 /// Bytes fetched by one planned read. Larger batches fall out of the second-level cache before they are walked.
 const BATCH: u64 = 256 * 1024;
 
-/// Bytes fetched where there is no plan at all: the fastest size for a heap of unknown density.
-const UNPLANNED_WINDOW: u64 = 64 * 1024;
+/// Bytes fetched where there is no plan, at first. While headers go on right behind what was fetched, each window is twice
+/// as long as the one before: small chunks need large windows, and behind a large chunk a large window is wasted.
+const SMALLEST_WINDOW: u64 = 4 * 1024;
 
-/// Bytes fetched where the plan has a gap.
-const GAP_WINDOW: u64 = 4 * 1024;
+/// Bytes fetched where there is no plan, at most: larger windows are no faster.
+const LARGEST_WINDOW: u64 = 64 * 1024;
 
 /// Which pages of a region hold chunk headers, and where the region may be cut into pieces that are walked in parallel.
 #[derive(Debug, Clone, Default)]
@@ -80,14 +81,26 @@ pub struct PlannedReader<'a, M> {
     /// What the buffer holds: ranges and where each starts in it.
     loaded: Vec<(AddrRange, usize)>,
     current: usize,
+    /// The length of the next window without a plan, and the address from which on it would follow the latest one.
+    window: u64,
+    window_end: Addr,
 }
 
 impl<'a, M: Memory> PlannedReader<'a, M> {
     /// A reader for addresses below `limit`; `plan` may be empty. Its buffer is written to at once, so that no page
     /// fault of ours falls into the stop.
     pub fn new(memory: &'a M, plan: &'a ReadPlan, limit: Addr, mut buffer: Vec<u8>) -> PlannedReader<'a, M> {
-        buffer.resize((BATCH + UNPLANNED_WINDOW) as usize, 0);
-        PlannedReader { memory, plan: &plan.runs, limit, buffer, loaded: Vec::new(), current: 0 }
+        buffer.resize((BATCH + LARGEST_WINDOW) as usize, 0);
+        PlannedReader {
+            memory,
+            plan: &plan.runs,
+            limit,
+            buffer,
+            loaded: Vec::new(),
+            current: 0,
+            window: SMALLEST_WINDOW,
+            window_end: Addr::NULL,
+        }
     }
 
     /// Gives the buffer back for the next reader.
@@ -133,9 +146,11 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         if self.plan.first().is_some_and(|run| run.contains_bytes(address, length)) && self.load_planned().is_ok() {
             return Ok(());
         }
-        let window = if self.plan.is_empty() { UNPLANNED_WINDOW } else { GAP_WINDOW };
-        self.load_window(address, length.max(window))
-            .or_else(|_| self.load_window(address, length))
+        let follows = address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
+        self.window = if follows { (self.window * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
+        let window = length.max(self.window);
+        self.window_end = address + window;
+        self.load_window(address, window).or_else(|_| self.load_window(address, length))
     }
 
     fn load_planned(&mut self) -> Result<(), Fault> {

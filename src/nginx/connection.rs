@@ -76,6 +76,10 @@ impl OwnerFinder for ConnectionFinder {
         let cycle = target.chase.read_pointer(self.cycle)?;
         let first = target.chase.read_pointer(cycle + self.connections)?;
         let count = target.chase.read_u64(cycle + self.count)?;
+        if first.is_null() {
+            // A master knows how many its workers are to have, and has none itself.
+            return Ok(());
+        }
         if count > MAX_CONNECTIONS {
             return Err(OwnerError::Implausible(format!("ngx_cycle->connections holds {count} connections")));
         }

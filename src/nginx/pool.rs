@@ -7,6 +7,7 @@ use crate::malloc::chunk::ChunkState;
 use crate::malloc::heap::{ChunkId, Heap};
 use crate::target::memory::Memory;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::num::NonZeroU32;
 
 /// More nodes than this in one list are not believed. Long-lived requests can have very long lists of large allocations,
 /// because nodes whose memory was freed are reused only near the front (nginx `ngx_palloc_large`).
@@ -99,19 +100,14 @@ impl Pool {
     }
 }
 
-/// The blocks that are chunks in use, each with its chunk.
-type Blocks<'a> = FxHashMap<Addr, (&'a BlockNote, ChunkId)>;
-
 /// Makes pools of what the scanners noted: those whose first block is a chunk in use and whose chain is one of chunks in
 /// use. `lists` has an entry for each possible pool that was looked at.
 pub fn assemble(heap: &Heap, scanners: &[PoolScanner], lists: &mut FxHashMap<Addr, PoolLists>) -> Vec<Pool> {
-    let blocks = blocks_in_use(heap, scanners);
-    // A block in the middle of a chain can look like a pool by accident; what another's chain leads to is none.
-    let inner: FxHashSet<Addr> = blocks.values().map(|(block, _)| block.next).filter(|next| !next.is_null()).collect();
+    let blocks = Blocks::in_use(heap, scanners);
+    let inner = blocks.inner_lookalikes(scanners);
     let mut pools = Vec::new();
     for note in scanners.iter().flat_map(|scanner| &scanner.pools) {
-        let is_inner_block = inner.contains(&note.address) && !is_current_of_itself(note);
-        if is_inner_block || !blocks.contains_key(&note.address) {
+        if inner.contains(&note.address) {
             continue;
         }
         let lists = lists.remove(&note.address).unwrap_or_default();
@@ -120,24 +116,72 @@ pub fn assemble(heap: &Heap, scanners: &[PoolScanner], lists: &mut FxHashMap<Add
     pools
 }
 
-/// Notes and chunks are both in address order but for the order of regions: one pass over both is several times faster
-/// than looking each up.
-fn blocks_in_use<'a>(heap: &Heap, scanners: &'a [PoolScanner]) -> Blocks<'a> {
-    let mut notes: Vec<&BlockNote> = scanners.iter().flat_map(|scanner| &scanner.blocks).collect();
-    notes.sort_by_key(|block| block.start);
-    let mut blocks = Blocks::with_capacity_and_hasher(notes.len(), Default::default());
-    let mut chunks = heap.chunks.iter().enumerate().peekable();
-    for block in notes {
-        while chunks.next_if(|(_, chunk)| chunk.memory() < block.start).is_some() {}
-        let id = match chunks.peek() {
-            Some((index, chunk)) if chunk.memory() == block.start => Some(ChunkId::Arena(*index as u32)),
-            _ => heap.find(block.start),
-        };
-        if let Some(id) = id.filter(|id| heap.chunk(*id).state() == ChunkState::InUse) {
-            blocks.insert(block.start, (block, id));
+/// The possible blocks that are chunks in use.
+struct Blocks<'a> {
+    notes: Vec<(&'a BlockNote, ChunkId)>,
+    /// For each chunk of the arenas the number of its note.
+    of_chunk: Vec<Option<NonZeroU32>>,
+    of_mmapped: FxHashMap<Addr, NonZeroU32>,
+}
+
+impl<'a> Blocks<'a> {
+    /// Notes and chunks are both in address order but for the order of regions: one pass over both is several times
+    /// faster than looking each up.
+    fn in_use(heap: &Heap, scanners: &'a [PoolScanner]) -> Blocks<'a> {
+        let mut candidates: Vec<&BlockNote> = scanners.iter().flat_map(|scanner| &scanner.blocks).collect();
+        candidates.sort_by_key(|block| block.start);
+        let of_chunk = vec![None; heap.chunks.len()];
+        let mut blocks = Blocks { notes: Vec::new(), of_chunk, of_mmapped: FxHashMap::default() };
+        let mut chunks = heap.chunks.iter().enumerate().peekable();
+        for block in candidates {
+            while chunks.next_if(|(_, chunk)| chunk.memory() < block.start).is_some() {}
+            let id = match chunks.peek() {
+                Some((index, chunk)) if chunk.memory() == block.start => Some(ChunkId::Arena(*index as u32)),
+                _ => heap.find(block.start),
+            };
+            if let Some(id) = id.filter(|id| heap.chunk(*id).state() == ChunkState::InUse) {
+                blocks.add(block, id);
+            }
+        }
+        blocks
+    }
+
+    fn add(&mut self, block: &'a BlockNote, chunk: ChunkId) {
+        self.notes.push((block, chunk));
+        let number = NonZeroU32::new(self.notes.len() as u32);
+        match chunk {
+            ChunkId::Arena(index) => {
+                if let Some(place) = self.of_chunk.get_mut(index as usize) {
+                    *place = number;
+                }
+            }
+            ChunkId::Mmapped(_) => self.of_mmapped.extend(number.map(|number| (block.start, number))),
         }
     }
-    blocks
+
+    /// The block that starts at `at`, which is likely to lie soon after `hint`.
+    fn get(&self, heap: &Heap, at: Addr, hint: ChunkId) -> Option<(&'a BlockNote, ChunkId)> {
+        self.of(heap.find_after(at, hint)?, at)
+    }
+
+    fn of(&self, chunk: ChunkId, at: Addr) -> Option<(&'a BlockNote, ChunkId)> {
+        let number = match chunk {
+            ChunkId::Arena(index) => self.of_chunk.get(index as usize).copied().flatten()?,
+            ChunkId::Mmapped(_) => *self.of_mmapped.get(&at)?,
+        };
+        self.notes.get(number.get() as usize - 1).copied()
+    }
+
+    /// Blocks in the middle of a chain that look like a pool by accident: another block leads to them.
+    fn inner_lookalikes(&self, scanners: &[PoolScanner]) -> FxHashSet<Addr> {
+        let pools = scanners.iter().flat_map(|scanner| &scanner.pools);
+        let doubtful = pools.filter(|note| !is_current_of_itself(note)).map(|note| note.address);
+        let doubtful: FxHashSet<Addr> = doubtful.collect();
+        if doubtful.is_empty() {
+            return doubtful;
+        }
+        self.notes.iter().map(|(block, _)| block.next).filter(|next| doubtful.contains(next)).collect()
+    }
 }
 
 /// In a pool of one block, and in one that has not failed much, `current` is the pool itself.
@@ -146,7 +190,8 @@ fn is_current_of_itself(note: &PoolNote) -> bool {
 }
 
 fn assemble_one(heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, lists: PoolLists) -> Option<Pool> {
-    let (first, _) = blocks.get(&note.address)?;
+    let chunk = heap.find(note.address)?;
+    let (first, _) = blocks.of(chunk, note.address)?;
     let mut pool = Pool {
         address: note.address,
         block_size: first.end.0 - first.start.0,
@@ -155,7 +200,7 @@ fn assemble_one(heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, lists: PoolLi
         problems: lists.problem.into_iter().collect(),
         ..Pool::default()
     };
-    if !add_blocks(&mut pool, heap, blocks, note) {
+    if !add_blocks(&mut pool, heap, blocks, note, chunk) {
         return None;
     }
     for memory in lists.large {
@@ -165,15 +210,16 @@ fn assemble_one(heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, lists: PoolLi
 }
 
 /// Follows the chain. False if it is not that of a pool: it must begin at the pool and pass `current`.
-fn add_blocks(pool: &mut Pool, heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote) -> bool {
+fn add_blocks(pool: &mut Pool, heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, first: ChunkId) -> bool {
     let mut passed_current = false;
+    let mut hint = first;
     let mut at = note.address;
     while !at.is_null() {
-        let Some((block, chunk)) = blocks.get(&at) else {
+        let Some((block, chunk)) = blocks.get(heap, at, hint) else {
             pool.problems.push(format!("its chain leads to {at}, which is no block in use"));
             break;
         };
-        if pool.blocks.len() > blocks.len() {
+        if pool.blocks.len() > blocks.notes.len() {
             pool.problems.push("its chain of blocks is a circle".to_owned());
             break;
         }
@@ -185,8 +231,9 @@ fn add_blocks(pool: &mut Pool, heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote
         }
         // Headers are counted as used: they are what a pool costs.
         pool.used += block.last.0 - block.start.0;
-        pool.block_bytes += heap.chunk(*chunk).size();
-        pool.blocks.push(*chunk);
+        pool.block_bytes += heap.chunk(chunk).size();
+        pool.blocks.push(chunk);
+        hint = chunk;
         at = block.next;
     }
     passed_current

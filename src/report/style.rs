@@ -1,5 +1,7 @@
 //! How a report for people looks: how wide, with colour or without, and with which characters.
 
+use super::text::printable;
+
 /// The look of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -13,7 +15,7 @@ pub struct Style {
 
 impl Style {
     /// The least width that the tables fit into.
-    pub const NARROWEST: usize = 60;
+    pub const NARROWEST: usize = 72;
     /// Where the width is not known.
     pub const USUAL: usize = 80;
     /// Lines longer than this are harder to read, however wide the terminal is.
@@ -37,6 +39,15 @@ impl Style {
         if self.unicode { "…" } else { "..." }
     }
 
+    /// The text in the reader's character set, free of what a terminal must not be sent. To be done before anything is
+    /// measured.
+    pub(super) fn adapt(self, text: &str) -> String {
+        match self.unicode {
+            true => printable(text, true),
+            false => printable(&text.replace('…', "...").replace('–', "-"), false),
+        }
+    }
+
     /// Before each of several things.
     pub(super) fn bullet(self) -> &'static str {
         if self.unicode { "• " } else { "* " }
@@ -54,10 +65,10 @@ pub(super) enum Look {
     Alarm,
     /// Detail that proves something else.
     Detail,
-    /// Holds a bar.
-    Bar,
-    /// Holds the bar that stands out.
-    TopBar,
+    /// Holds bars, from this column on.
+    Bar(usize),
+    /// Holds the bar that stands out, and others, from this column on.
+    TopBar(usize),
 }
 
 /// A line of a report.
@@ -74,7 +85,7 @@ impl Line {
 
     /// The line as it is written, without a newline.
     pub(super) fn painted(&self, style: Style) -> String {
-        let text = super::text::printable(self.text.trim_end(), style.unicode);
+        let text = printable(self.text.trim_end(), style.unicode);
         if !style.color {
             return text;
         }
@@ -83,18 +94,18 @@ impl Line {
             Look::Title => format!("\x1b[1m{text}\x1b[0m"),
             Look::Alarm => format!("\x1b[1;33m{text}\x1b[0m"),
             Look::Detail => format!("\x1b[2m{text}\x1b[0m"),
-            Look::Bar => paint_bars(&text, "\x1b[36m"),
-            Look::TopBar => paint_bars(&text, "\x1b[1;31m"),
+            Look::Bar(from) => paint_bars(&text, from, "\x1b[36m"),
+            Look::TopBar(from) => paint_bars(&text, from, "\x1b[1;31m"),
         }
     }
 }
 
-/// Colours each run of bar characters.
-fn paint_bars(text: &str, color: &str) -> String {
+/// Colours each run of bar characters from the column `from` on; before it, a dot is a decimal point.
+fn paint_bars(text: &str, from: usize, color: &str) -> String {
     let mut painted = String::new();
     let mut inside = false;
-    for character in text.chars() {
-        let bar = super::table::bars::is_bar(character);
+    for (column, character) in text.chars().enumerate() {
+        let bar = column >= from && super::table::bars::is_bar(character);
         if bar != inside {
             painted.push_str(if bar { color } else { "\x1b[0m" });
             inside = bar;
@@ -113,10 +124,10 @@ mod tests {
 
     #[test]
     fn only_bars_are_coloured_in_a_row_with_bars() {
-        let line = Line::new(Look::Bar, "256K  12  ██▌");
+        let line = Line::new(Look::Bar(9), "256K  1.2  ██▌");
         let style = Style { color: true, ..Style::PLAIN };
-        assert_eq!(line.painted(style), "256K  12  \x1b[36m██▌\x1b[0m");
-        assert_eq!(line.painted(Style::PLAIN), "256K  12  ██▌");
+        assert_eq!(line.painted(style), "256K  1.2  \x1b[36m██▌\x1b[0m");
+        assert_eq!(line.painted(Style::PLAIN), "256K  1.2  ██▌");
     }
 
     #[test]

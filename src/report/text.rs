@@ -15,7 +15,8 @@ pub fn printable(text: &str, unicode: bool) -> String {
 
 fn is_printable(character: char, unicode: bool) -> bool {
     // Marks that turn the direction of what follows, as in "Trojan Source", and those that take no room.
-    let invisible = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let invisible =
+        matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     !character.is_control() && !invisible && (unicode || character.is_ascii())
 }
 

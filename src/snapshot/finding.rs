@@ -162,7 +162,10 @@ mod tests {
             created_at: Some("module.c:1607".into()),
         };
         let text = finding.to_string();
-        assert!(text.starts_with("1 pool of upstream \"svc\" is marked deleted but kept by 1 reference: 1.00 MiB"), "{text}");
+        assert!(
+            text.starts_with("1 pool of upstream \"svc\" is marked deleted but kept by 1 reference: 1.00 MiB"),
+            "{text}"
+        );
         assert_eq!(finding.evidence(), ["dy_upstreams[3].ref = 1", "created at module.c:1607"]);
     }
 }

@@ -90,7 +90,8 @@ struct OwnerMatch(Option<(Vec<bool>, Vec<bool>)>);
 impl OwnerMatch {
     fn new(snapshot: &Snapshot, part: Option<&str>) -> OwnerMatch {
         OwnerMatch(part.map(|part| {
-            let owners = snapshot.owners.iter().map(|owner| contains(&owner.owner, part) || contains(&owner.label, part));
+            let owners =
+                snapshot.owners.iter().map(|owner| contains(&owner.owner, part) || contains(&owner.label, part));
             let pools = snapshot.pools.iter().map(|pool| pool.name.as_deref().is_some_and(|name| contains(name, part)));
             (owners.collect(), pools.collect())
         }))
@@ -98,7 +99,9 @@ impl OwnerMatch {
 
     fn keeps(&self, chunk: &ChunkRow) -> bool {
         let Some((owners, pools)) = &self.0 else { return true };
-        let is_set = |list: &[bool], index: Option<u32>| index.and_then(|index| list.get(index as usize)).is_some_and(|set| *set);
+        let is_set = |list: &[bool], index: Option<u32>| {
+            index.and_then(|index| list.get(index as usize)).is_some_and(|set| *set)
+        };
         is_set(owners, chunk.owner) || is_set(pools, chunk.pool)
     }
 }

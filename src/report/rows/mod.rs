@@ -20,7 +20,7 @@ use std::io::{self, Write};
 pub enum Machine {
     /// A JSON object on each line.
     Ndjson,
-    /// Comma-separated values with a heading, as RFC 4180 has them.
+    /// Comma-separated values with a heading, quoted as RFC 4180 has it.
     Csv,
     /// One JSON array of objects.
     Json,

@@ -69,8 +69,25 @@ pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, to
 
 impl Row for PoolRow {
     const FIELDS: &'static [&'static str] = &[
-        "address", "owner", "label", "name", "path", "trust", "state", "references", "block_size", "blocks", "large",
-        "large_freed", "bytes", "block_bytes", "large_bytes", "used", "unused", "lost", "cleanups",
+        "address",
+        "owner",
+        "label",
+        "name",
+        "path",
+        "trust",
+        "state",
+        "references",
+        "block_size",
+        "blocks",
+        "large",
+        "large_freed",
+        "bytes",
+        "block_bytes",
+        "large_bytes",
+        "used",
+        "unused",
+        "lost",
+        "cleanups",
     ];
 
     /// Cleanups as `handler=count`, with a blank between two.
@@ -143,12 +160,12 @@ fn write_line(
 ) -> io::Result<()> {
     let [address, bytes, used, blocks, large, refs, owner] = cells;
     let [a, b, u, k, l, r, o] = *widths;
+    let path = printable(path, style.unicode);
     let path = match room {
         Some(room) if room < SHORTEST_PATH => String::new(),
-        Some(room) => keep_end(path, room, style.ellipsis()),
-        None => path.to_owned(),
+        Some(room) => keep_end(&path, room, style.ellipsis()),
+        None => path,
     };
-    let path = printable(&path, style.unicode);
     let padding = " ".repeat(o.saturating_sub(width(owner)));
     let line = format!(
         "{address:<a$}  {bytes:>b$}  {used:>u$}  {blocks:>k$}  {large:>l$}  {refs:>r$}  {owner}{padding}  {path}"

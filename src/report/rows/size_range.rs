@@ -23,7 +23,9 @@ impl SizeRange {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadSizeRange {
     /// One of its ends is no size.
-    #[error("\"{0}\" is not a size: write bytes, or a number with K, M or G (1K is 1024), such as 256K..512K, 1M.. or 528")]
+    #[error(
+        "\"{0}\" is not a size: write bytes, or a number with K, M or G (1K is 1024), such as 256K..512K, 1M.. or 528"
+    )]
     NotASize(String),
     /// No size can be in it.
     #[error("no size is at least {from} and below {to}: write the smaller end first (the upper end is excluded)")]

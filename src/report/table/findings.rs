@@ -18,7 +18,7 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     for finding in &snapshot.findings {
         lines.extend(paragraph(&sentence(finding), Look::Alarm, style));
         for proof in finding.evidence() {
-            let wrapped = text::wrap(&proof, style.width, "      ", "        ");
+            let wrapped = text::wrap(&style.adapt(&proof), style.width, "      ", "        ");
             lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Detail, line)));
         }
     }

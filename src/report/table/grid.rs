@@ -1,13 +1,14 @@
-//! Tables without lines: a first column for words, wrapped where it must be, and columns of figures that never are.
+//! Tables without lines: a first column for words, wrapped where it must be, and columns of figures that never are. A
+//! last column for words is cut short instead, and then the first is left as it is.
 
 use crate::report::style::Style;
-use crate::report::text::{self, printable};
+use crate::report::text::{self, keep_start, printable};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 /// Blank columns between two columns.
 const GAP: usize = 2;
-/// The first column is not made narrower than this.
-const NARROWEST_LABEL: usize = 12;
+/// A column for words is not made narrower than this.
+const NARROWEST_WORDS: usize = 6;
 
 /// A table.
 pub(super) struct Grid {
@@ -38,8 +39,8 @@ impl Grid {
         let widths = self.widths(style.width);
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(self.cells(&self.heads, &widths));
-        table.add_rows(self.rows.iter().map(|row| self.cells(row, &widths)));
+        table.set_header(self.cells(&self.heads, &widths, style));
+        table.add_rows(self.rows.iter().map(|row| self.cells(row, &widths, style)));
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if index == 0 { 0 } else { GAP as u16 }, 0));
         }
@@ -52,17 +53,21 @@ impl Grid {
         (head, rows.collect())
     }
 
-    fn cells(&self, row: &[String], widths: &[usize]) -> Vec<Cell> {
+    fn cells(&self, row: &[String], widths: &[usize], style: Style) -> Vec<Cell> {
         let last = row.len().saturating_sub(1);
         let cell = |(index, text): (usize, &String)| match index {
             0 => Cell::new(wrap_label(text, widths.first().copied().unwrap_or(0)).join("\n")),
-            _ if index == last && self.last_is_text => Cell::new(printable(text, true)),
+            _ if index == last && self.last_is_text => Cell::new(keep_start(
+                &printable(text, style.unicode),
+                widths.last().copied().unwrap_or(0),
+                style.ellipsis(),
+            )),
             _ => Cell::new(text).set_alignment(CellAlignment::Right),
         };
         row.iter().enumerate().map(cell).collect()
     }
 
-    /// Width of each column: the first gets what the others leave.
+    /// Width of each column: the one for words gets what the others leave.
     fn widths(&self, total: usize) -> Vec<usize> {
         let rows = || self.rows.iter().chain([&self.heads]);
         let needed = |column: usize| {
@@ -70,9 +75,12 @@ impl Grid {
             cells.flat_map(|cell| cell.lines()).map(text::width).max().unwrap_or(0)
         };
         let mut widths: Vec<usize> = (0..self.heads.len()).map(needed).collect();
-        let others: usize = widths.iter().skip(1).map(|width| width + GAP).sum();
-        if let Some(first) = widths.first_mut() {
-            *first = (*first).min(total.saturating_sub(others)).max(NARROWEST_LABEL);
+        let flexible = if self.last_is_text { widths.len().saturating_sub(1) } else { 0 };
+        let gaps = widths.len().saturating_sub(1) * GAP;
+        let others = gaps
+            + widths.iter().enumerate().filter(|(index, _)| *index != flexible).map(|(_, width)| width).sum::<usize>();
+        if let Some(width) = widths.get_mut(flexible) {
+            *width = (*width).min(total.saturating_sub(others)).max(NARROWEST_WORDS);
         }
         widths
     }

@@ -8,9 +8,13 @@ use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot};
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let process = &snapshot.process;
-    let mut lines = vec![Line::new(Look::Title, keep_start(&identity(process, style), style.width, style.ellipsis()))];
+    let mut lines = vec![Line::new(
+        Look::Title,
+        keep_start(&style.adapt(&identity(process, style)), style.width, style.ellipsis()),
+    )];
     let groups = [facts(snapshot), vec![layouts(snapshot, style), coverage(snapshot)]];
     for group in groups {
+        let group: Vec<String> = group.iter().map(|phrase| style.adapt(phrase)).collect();
         let flowed = text::flow(&group, style.separator(), style.width, "  ");
         lines.extend(flowed.into_iter().map(|line| Line::new(Look::Plain, line)));
     }
@@ -28,7 +32,9 @@ fn facts(snapshot: &Snapshot) -> Vec<String> {
         Some(version) => format!("{} {version}", process.allocator),
         None => process.allocator.clone(),
     });
-    facts.push(counted(process.threads as u64, "thread"));
+    if process.threads > 0 {
+        facts.push(counted(process.threads as u64, "thread"));
+    }
     facts.push(format!("up {}", age(process.age_seconds)));
     facts.push(format!("RSS {}", human_bytes(process.resident)));
     facts.push(freeze(&snapshot.freeze));

@@ -27,7 +27,7 @@ pub(super) fn lines(rows: &[MemoryRow], style: Style) -> Vec<Line> {
     [Line::new(Look::Title, head)].into_iter().chain(body).collect()
 }
 
-/// What shares are of: of what is resident, which is what an operator sees grow, if that is known of every row.
+/// What shares are of: of what is resident, which is what an operator sees grow, if that is known.
 #[derive(Clone, Copy)]
 enum Measure {
     Resident(u64),
@@ -38,7 +38,7 @@ impl Measure {
     fn of(rows: &[MemoryRow]) -> Measure {
         match sum(rows, |row| row.resident) {
             Some(total) => Measure::Resident(total),
-            None => Measure::Size(sum(rows, |row| Some(row.size)).unwrap_or(0)),
+            None => Measure::Size(size(rows)),
         }
     }
 
@@ -58,15 +58,22 @@ impl Measure {
     }
 }
 
-/// The sum over the rows that are no part of another row, if all of them know it.
+fn size(rows: &[MemoryRow]) -> u64 {
+    rows.iter().filter(|row| !row.nested).map(|row| row.size).sum()
+}
+
+/// The sum over the rows that are no part of another row. Some of them may not know, as long as they are less than a
+/// hundredth of the whole.
 fn sum(rows: &[MemoryRow], bytes: impl Fn(&MemoryRow) -> Option<u64>) -> Option<u64> {
-    rows.iter().filter(|row| !row.nested).map(bytes).sum()
+    let whole = || rows.iter().filter(|row| !row.nested);
+    let unknown: u64 = whole().filter(|row| bytes(row).is_none()).map(|row| row.size).sum();
+    (unknown <= size(rows) / 100).then(|| whole().filter_map(&bytes).sum())
 }
 
 fn cells(row: &MemoryRow, measure: Measure, swapped: bool) -> Vec<String> {
     let indent = if row.nested { "    " } else { "  " };
-    // Of a part, only its size may be known; of anything else, a blank would look like nothing.
-    let unknown = if row.nested { "" } else { "unknown" };
+    // Of a part, often only the size is known; of anything else, a blank would look like nothing.
+    let unknown = if row.nested { "" } else { "?" };
     let bytes = |value: Option<u64>| value.map_or(unknown.to_owned(), human_bytes);
     let mut cells = vec![format!("{indent}{}", row.label), human_bytes(row.size), bytes(row.resident)];
     if swapped {
@@ -78,7 +85,7 @@ fn cells(row: &MemoryRow, measure: Measure, swapped: bool) -> Vec<String> {
 
 fn total(rows: &[MemoryRow], measure: Measure, swapped: bool) -> Vec<String> {
     let bytes = |value: Option<u64>| value.map_or(String::new(), human_bytes);
-    let mut cells = vec!["  total".to_owned(), bytes(sum(rows, |row| Some(row.size))), bytes(sum(rows, |row| row.resident))];
+    let mut cells = vec!["  total".to_owned(), human_bytes(size(rows)), bytes(sum(rows, |row| row.resident))];
     if swapped {
         cells.push(bytes(sum(rows, |row| row.swapped)));
     }

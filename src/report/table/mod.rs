@@ -56,6 +56,6 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
 /// A text below a heading: wrapped, each paragraph marked.
 fn paragraph(text: &str, look: Look, style: Style) -> Vec<Line> {
     let first = format!("  {}", style.bullet());
-    let lines = super::text::wrap(text, style.width, &first, "    ");
+    let lines = super::text::wrap(&style.adapt(text), style.width, &first, "    ");
     lines.into_iter().map(|line| Line::new(look, line)).collect()
 }

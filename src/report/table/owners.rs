@@ -18,12 +18,13 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
         return Vec::new();
     }
     let total = snapshot.in_use_bytes();
-    let mut grid = Grid::new(&[title(snapshot), "pools", "chunks", "size", "of in use"]);
+    let mut grid = Grid::new(&[title(snapshot), "pools", "chunks", "size", "share"]);
     let shown = shown(&snapshot.owners);
     for owner in &shown {
         grid.row(row(&label(owner, total, style), owner, total));
     }
-    let rest: Vec<&OwnerSummary> = snapshot.owners.iter().filter(|owner| !shown.iter().any(|row| std::ptr::eq(*row, *owner))).collect();
+    let rest: Vec<&OwnerSummary> =
+        snapshot.owners.iter().filter(|owner| !shown.iter().any(|row| std::ptr::eq(*row, *owner))).collect();
     if !rest.is_empty() {
         let label = format!("  {}", counted(rest.len() as u64, "other owner"));
         grid.row(sum_row(&label, &rest, total));
@@ -79,31 +80,33 @@ fn label(owner: &OwnerSummary, total: u64, style: Style) -> String {
     label
 }
 
+/// `named "svc"`, or the most frequent names with how many pools each has.
 fn names(owner: &OwnerSummary, style: Style) -> Option<String> {
-    let name = |name: &str| format!("\"{}\"", text::printable(&text::keep_start(name, 40, style.ellipsis()), style.unicode));
-    let (first, rest) = owner.names.split_first()?;
-    if rest.is_empty() {
-        return Some(match first.1 == owner.pools {
-            true => format!("all of {}", name(&first.0)),
-            false => format!("{} of {}", human_count(first.1), name(&first.0)),
-        });
+    let quoted =
+        |name: &str| format!("\"{}\"", text::keep_start(&text::printable(name, style.unicode), 40, style.ellipsis()));
+    match owner.names.as_slice() {
+        [] => None,
+        [(name, pools)] if *pools == owner.pools => Some(format!("named {}", quoted(name))),
+        names => {
+            let listed = names
+                .iter()
+                .take(MOST_NAMES)
+                .map(|(name, pools)| format!("{} ({})", quoted(name), human_count(*pools)));
+            let listed = listed.collect::<Vec<_>>().join(", ");
+            let left = names.len().saturating_sub(MOST_NAMES) as u64;
+            let more = if left > 0 { format!(" and {}", counted(left, "other name")) } else { String::new() };
+            Some(format!("named {listed}{more}"))
+        }
     }
-    let named = owner.names.iter().take(MOST_NAMES).map(|(text, pools)| format!("{} of {}", human_count(*pools), name(text)));
-    let mut list = named.collect::<Vec<_>>().join(", ");
-    let left = owner.names.len().saturating_sub(MOST_NAMES);
-    if left > 0 {
-        list.push_str(&format!(" and {}", counted(left as u64, "other name")));
-    }
-    Some(list)
 }
 
 /// The size class that makes up most of an owner that matters.
 fn main_bucket(owner: &OwnerSummary, total: u64, style: Style) -> Option<String> {
     let bucket = owner.sizes.buckets.iter().max_by_key(|bucket| bucket.bytes)?;
-    let matters = owner.pools > 0 && owner.bytes >= total / 20 && bucket.bytes >= owner.bytes / 4;
+    let matters = owner.pools > 0 && owner.bytes >= total / 20 && bucket.bytes > owner.bytes / 2;
     matters.then(|| {
         let size = bucket_label(bucket.from, style);
-        format!("{} of {size}: {}", counted(bucket.chunks, "chunk"), human_bytes(bucket.bytes))
+        format!("mainly {} of {size}: {}", counted(bucket.chunks, "chunk"), human_bytes(bucket.bytes))
     })
 }
 

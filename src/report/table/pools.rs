@@ -3,12 +3,9 @@
 use super::Page;
 use super::grid::Grid;
 use crate::report::style::{Line, Look, Style};
-use crate::report::text::{keep_end, keep_start, printable};
+use crate::report::text::keep_end;
 use crate::snapshot::human::{human_bytes, human_count};
 use crate::snapshot::model::PoolRow;
-
-/// Columns for the owner and its name.
-const OWNER: usize = 32;
 
 pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
     if page.top == 0 || pools.is_empty() {
@@ -19,22 +16,22 @@ pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
         true => format!("Largest pools ({} of {})", page.top, human_count(pools.len() as u64)),
         false => format!("Largest pools (all {})", human_count(pools.len() as u64)),
     };
-    let mut grid = Grid::new(&["  address", "bytes", "used", "blocks", "large", "refs", "owner"]).with_text_at_the_end();
+    let mut grid =
+        Grid::new(&["  address", "bytes", "used", "blocks", "large", "refs", "owner"]).with_text_at_the_end();
     let shown = || pools.iter().take(page.top);
     for pool in shown() {
-        grid.row(cells(pool, style));
+        grid.row(cells(pool));
     }
     let (head, rows) = grid.render(style);
     let mut lines = vec![Line::new(Look::Title, title), Line::new(Look::Title, head)];
     for (pool, row) in shown().zip(rows) {
-        let row = row.into_iter().map(|line| Line::new(Look::Plain, keep_start(&line, style.width, style.ellipsis())));
-        lines.extend(row);
+        lines.extend(row.into_iter().map(|line| Line::new(Look::Plain, line)));
         lines.push(Line::new(Look::Detail, format!("    {}", place(pool, style.width.saturating_sub(4), style))));
     }
     lines
 }
 
-fn cells(pool: &PoolRow, style: Style) -> Vec<String> {
+fn cells(pool: &PoolRow) -> Vec<String> {
     vec![
         format!("  {}", pool.address),
         human_bytes(pool.bytes),
@@ -42,7 +39,7 @@ fn cells(pool: &PoolRow, style: Style) -> Vec<String> {
         human_count(pool.blocks),
         human_count(pool.large),
         pool.references.map_or("-".to_owned(), human_count),
-        keep_start(&owner(pool), OWNER, style.ellipsis()),
+        owner(pool),
     ]
 }
 
@@ -53,7 +50,7 @@ fn owner(pool: &PoolRow) -> String {
         text.push_str(&format!(" {state}"));
     }
     if let Some(name) = &pool.name {
-        text.push_str(&format!(" \"{}\"", printable(name, true)));
+        text.push_str(&format!(" \"{name}\""));
     }
     text
 }
@@ -61,6 +58,6 @@ fn owner(pool: &PoolRow) -> String {
 fn place(pool: &PoolRow, width: usize, style: Style) -> String {
     match pool.path.is_empty() {
         true => "no known root leads here; it has the signature of a pool".to_owned(),
-        false => keep_end(&pool.path, width, style.ellipsis()),
+        false => keep_end(&style.adapt(&pool.path), width, style.ellipsis()),
     }
 }

@@ -25,9 +25,10 @@ fn missing_layouts(snapshot: &Snapshot, whose: &str, source: &LayoutSource) -> O
 /// Everything that does not agree, however it was found.
 pub(super) fn disagreements(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let check = &snapshot.pool_check;
-    let only_by_name = check.only_by_name.iter().map(|(address, path)| {
-        format!("{path} leads to {address}, which does not have the signature of a pool")
-    });
+    let only_by_name = check
+        .only_by_name
+        .iter()
+        .map(|(address, path)| format!("{path} leads to {address}, which does not have the signature of a pool"));
     let kinds: [Vec<String>; 3] = [
         snapshot.books.iter().flat_map(|books| &books.problems).cloned().collect(),
         check.problems.clone(),

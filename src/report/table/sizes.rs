@@ -12,13 +12,16 @@ use std::collections::BTreeSet;
 
 /// Owners with a column of their own; all others share one.
 const MOST_OWNERS: usize = 4;
+/// Owners with less than this share of all bytes have no column of their own: their bars would be empty.
+const LEAST_PERCENT: u64 = 1;
 /// A column of bars is at least this wide.
 const NARROWEST: usize = 6;
 /// Blank columns before each column of bars.
 const GAP: usize = 2;
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
-    let starts: BTreeSet<u64> = snapshot.owners.iter().flat_map(|owner| &owner.sizes.buckets).map(|bucket| bucket.from).collect();
+    let starts: BTreeSet<u64> =
+        snapshot.owners.iter().flat_map(|owner| &owner.sizes.buckets).map(|bucket| bucket.from).collect();
     if starts.is_empty() {
         return Vec::new();
     }
@@ -27,7 +30,12 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let mut all_bytes = Vec::new();
     for from in &starts {
         let (chunks, bytes) = in_bucket(&snapshot.owners, *from);
-        grid.row(vec![format!("  {}", bucket_label(*from, style)), human_count(chunks), human_bytes(bytes), share(bytes, total)]);
+        grid.row(vec![
+            format!("  {}", bucket_label(*from, style)),
+            human_count(chunks),
+            human_bytes(bytes),
+            share(bytes, total),
+        ]);
         all_bytes.push(bytes);
     }
     let (head, figures) = grid.render(style);
@@ -39,7 +47,7 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     lines.extend(headings(&head, left, &columns));
     let scale = Scale::of(&columns, &starts);
     for ((from, row), bytes) in starts.iter().zip(figures).zip(all_bytes) {
-        let look = if bytes == most { Look::TopBar } else { Look::Bar };
+        let look = if bytes == most { Look::TopBar(left) } else { Look::Bar(left) };
         lines.push(Line::new(look, format!("{row:<left$}{}", bars(&columns, *from, scale, style))));
     }
     lines
@@ -70,7 +78,11 @@ struct Column<'a> {
 
 impl<'a> Column<'a> {
     fn new(name: &str, owners: Vec<&'a OwnerSummary>) -> Column<'a> {
-        let words: Vec<String> = name.split(['.', '_', ' ']).filter(|word| !word.is_empty()).map(|word| text::keep_start(word, 12, "")).collect();
+        let words: Vec<String> = name
+            .split(['.', '_', ' '])
+            .filter(|word| !word.is_empty())
+            .map(|word| text::keep_start(word, 12, ""))
+            .collect();
         let width = words.iter().map(|word| text::width(word)).max().unwrap_or(0).max(NARROWEST);
         Column { words, owners, width }
     }
@@ -85,8 +97,10 @@ fn columns(owners: &[OwnerSummary], room: usize) -> Vec<Column<'_>> {
     let mut largest: Vec<&OwnerSummary> = owners.iter().collect();
     largest.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
     let needed = |columns: &[Column<'_>]| columns.iter().map(|column| GAP + column.width).sum::<usize>();
+    let total: u64 = owners.iter().map(|owner| owner.bytes).sum();
+    let notable = largest.iter().filter(|owner| owner.bytes >= total / 100 * LEAST_PERCENT).count();
     let mut columns = Vec::new();
-    for single in (1..=MOST_OWNERS.min(largest.len())).rev() {
+    for single in (1..=notable.clamp(1, MOST_OWNERS)).rev() {
         let (own, others) = largest.split_at(single);
         columns = own.iter().map(|owner| Column::new(&owner.owner, vec![*owner])).collect();
         if !others.is_empty() {
@@ -123,7 +137,9 @@ struct Scale(f64);
 
 impl Scale {
     fn of(columns: &[Column<'_>], starts: &BTreeSet<u64>) -> Scale {
-        let cells = columns.iter().flat_map(|column| starts.iter().map(|from| column.bytes(*from) as f64 / column.width as f64));
+        let cells = columns
+            .iter()
+            .flat_map(|column| starts.iter().map(|from| column.bytes(*from) as f64 / column.width as f64));
         Scale(cells.fold(0.0, f64::max))
     }
 }

@@ -1,0 +1,103 @@
+//! All rounds of one tool.
+
+use std::time::Duration;
+
+use crate::figures::Figures;
+use crate::heartbeat::Beats;
+use crate::run::Finished;
+use crate::tools::{Prints, Tool};
+
+/// What one tool's rounds came to.
+pub(crate) struct Series {
+    pub(crate) tool: Tool,
+    pub(crate) rounds: Vec<Round>,
+    /// Figures of the last round, of a tool that prints some.
+    pub(crate) figures: Option<Figures>,
+    /// Why there are fewer rounds than planned.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What one round cost.
+#[derive(Debug, Clone)]
+pub(crate) struct Round {
+    /// As the worker's clients saw it.
+    pub(crate) pause: Duration,
+    /// As the tool says, in its words.
+    pub(crate) own_pause: Option<String>,
+    pub(crate) wall: Duration,
+    /// Bytes.
+    pub(crate) peak: u64,
+}
+
+impl Series {
+    pub(crate) fn new(tool: Tool) -> Series {
+        let trouble = tool.missing.clone();
+        Series { tool, rounds: Vec::new(), figures: None, trouble }
+    }
+
+    /// Whether to run it in the round of this number, from 0.
+    pub(crate) fn wants_round(&self, round: usize) -> bool {
+        round < self.tool.rounds && self.trouble.is_none()
+    }
+
+    /// Says why there are no more rounds.
+    pub(crate) fn note(&mut self, reason: &str) {
+        self.trouble = Some(reason.to_owned());
+    }
+
+    /// Adds what a round came to.
+    pub(crate) fn take(&mut self, finished: Result<Finished, String>, beats: Beats) {
+        match finished {
+            Err(reason) => self.trouble = Some(reason),
+            Ok(finished) => {
+                if self.tool.prints == Prints::Figures {
+                    self.figures = Figures::of_script(&finished.stdout);
+                }
+                let own_pause = (self.tool.prints == Prints::Report).then(|| frozen(&finished.stdout)).flatten();
+                let Finished { wall, peak, .. } = finished;
+                self.rounds.push(Round { pause: beats.pause(), own_pause, wall, peak });
+            }
+        }
+    }
+
+    /// Pause, total time in seconds; peak memory in bytes.
+    pub(crate) fn pause(&self) -> Option<Spread> {
+        self.spread(|round| round.pause.as_secs_f64())
+    }
+
+    pub(crate) fn wall(&self) -> Option<Spread> {
+        self.spread(|round| round.wall.as_secs_f64())
+    }
+
+    pub(crate) fn peak(&self) -> Option<Spread> {
+        self.spread(|round| round.peak as f64)
+    }
+
+    fn spread(&self, value: impl Fn(&Round) -> f64) -> Option<Spread> {
+        Spread::of(self.rounds.iter().map(value).collect())
+    }
+}
+
+/// The time in `… frozen 97 ms (in system call) …`, as the first lines of a report have it.
+fn frozen(report: &str) -> Option<String> {
+    let (_, after) = report.split_once("frozen ")?;
+    let (time, _) = after.split_once(" (")?;
+    Some(time.to_owned())
+}
+
+/// Smallest, middle and largest of some values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Spread> {
+        values.sort_unstable_by(f64::total_cmp);
+        let (&least, &most) = (values.first()?, values.last()?);
+        let (lower, upper) = (values.get((values.len() - 1) / 2)?, values.get(values.len() / 2)?);
+        Some(Spread { least, median: (lower + upper) / 2.0, most })
+    }
+}

@@ -1,0 +1,58 @@
+//! Whole reports, as they are read. `INSTA_UPDATE=always cargo test --test report_suite` writes them anew.
+
+use crate::samples;
+use poolscope::report::style::Style;
+use poolscope::report::table::{Page, write};
+use poolscope::snapshot::model::Snapshot;
+
+fn report(snapshot: &Snapshot, style: Style, top: usize) -> String {
+    let mut out = Vec::new();
+    write(snapshot, &Page { style, top }, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn the_leak_is_seen_on_the_first_screen() {
+    insta::assert_snapshot!(report(&samples::leak(), Style::PLAIN, 0));
+}
+
+#[test]
+fn single_pools_on_request() {
+    insta::assert_snapshot!(report(&samples::leak(), Style::PLAIN, 4));
+}
+
+#[test]
+fn a_wide_terminal() {
+    insta::assert_snapshot!(report(&samples::leak(), Style { width: 120, ..Style::PLAIN }, 2));
+}
+
+#[test]
+fn only_ascii() {
+    insta::assert_snapshot!(report(&samples::leak(), Style { unicode: false, ..Style::PLAIN }, 2));
+}
+
+#[test]
+fn in_colour() {
+    let report = report(&samples::leak(), Style { color: true, ..Style::PLAIN }, 1);
+    insta::assert_snapshot!(report.replace('\x1b', "ESC"));
+}
+
+#[test]
+fn a_worker_with_much_to_say() {
+    insta::assert_snapshot!(report(&samples::busy(), Style::PLAIN, 2));
+}
+
+#[test]
+fn a_heap_without_pools() {
+    insta::assert_snapshot!(report(&samples::not_nginx(), Style::PLAIN, 3));
+}
+
+#[test]
+fn another_allocator() {
+    insta::assert_snapshot!(report(&samples::not_glibc(), Style::PLAIN, 0));
+}
+
+#[test]
+fn books_that_do_not_reconcile() {
+    insta::assert_snapshot!(report(&samples::incomplete(), Style::PLAIN, 0));
+}

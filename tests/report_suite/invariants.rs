@@ -1,0 +1,111 @@
+//! What holds of every report.
+
+use crate::samples;
+use poolscope::report::style::Style;
+use poolscope::report::table::{Page, write};
+use poolscope::report::text::width;
+use poolscope::snapshot::human::{human_bytes, human_count};
+use poolscope::snapshot::model::Snapshot;
+use proptest::prelude::*;
+
+fn all() -> [Snapshot; 5] {
+    [samples::leak(), samples::busy(), samples::not_nginx(), samples::not_glibc(), samples::incomplete()]
+}
+
+fn report(snapshot: &Snapshot, style: Style) -> String {
+    let mut out = Vec::new();
+    write(snapshot, &Page { style, top: 10 }, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn no_line_is_wider_than_asked() {
+    for snapshot in all() {
+        for columns in [72, 80, 100, 120] {
+            for unicode in [true, false] {
+                let text = report(&snapshot, Style { width: columns, color: false, unicode });
+                for line in text.lines() {
+                    assert!(width(line) <= columns, "{} > {columns}: {line:?}\n{text}", width(line));
+                    assert_eq!(line, line.trim_end(), "blanks at the end of a line");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn without_colour_there_is_no_escape_sequence_and_with_it_the_text_is_the_same() {
+    for snapshot in all() {
+        let plain = report(&snapshot, Style::PLAIN);
+        let mut colored = report(&snapshot, Style { color: true, ..Style::PLAIN });
+        assert!(!plain.contains('\x1b'));
+        for sequence in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[1;31m", "\x1b[1;33m"] {
+            colored = colored.replace(sequence, "");
+        }
+        assert_eq!(colored, plain);
+    }
+}
+
+#[test]
+fn ascii_is_ascii() {
+    for snapshot in all() {
+        assert!(report(&snapshot, Style { unicode: false, ..Style::PLAIN }).is_ascii());
+    }
+}
+
+#[test]
+fn owners_and_buckets_add_up_to_what_is_in_use() {
+    for snapshot in all().iter().filter(|snapshot| !snapshot.owners.is_empty()) {
+        let text = report(snapshot, Style::PLAIN);
+        let total = text.lines().find(|line| line.contains("all in use")).unwrap();
+        assert!(total.contains(&human_bytes(snapshot.in_use_bytes())), "{total}");
+        assert!(total.contains(&human_count(snapshot.in_use_chunks())), "{total}");
+        let in_buckets: u64 = text.lines().filter_map(bucket_chunks).sum();
+        assert_eq!(in_buckets, snapshot.in_use_chunks());
+    }
+}
+
+/// The chunks of a line like `  256K–512K  2,240  649 MiB …`.
+fn bucket_chunks(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace();
+    let (from, to) = words.next()?.split_once('–')?;
+    let is_size = |text: &str| text.starts_with(|first: char| first.is_ascii_digit());
+    if !(is_size(from) && is_size(to)) {
+        return None;
+    }
+    words.next()?.replace(',', "").parse().ok()
+}
+
+#[test]
+fn the_bar_of_the_leaking_bucket_is_the_longest() {
+    let text = report(&samples::leak(), Style::PLAIN);
+    let longest = text.lines().max_by_key(|line| line.matches('█').count()).unwrap();
+    assert!(longest.trim_start().starts_with("256K–512K"), "{longest}");
+}
+
+proptest! {
+    #[test]
+    fn any_name_fits_and_any_owner_is_summed(
+        name in "\\PC{0,60}",
+        title in "[\\x00-\\x7f]{0,200}",
+        classes in proptest::collection::vec((1u64..50, 24u64..1 << 22), 1..12),
+        columns in 72usize..=120,
+    ) {
+        let mut snapshot = samples::leak();
+        snapshot.process.title = title;
+        snapshot.owners = classes.iter().enumerate().map(|(index, (count, size))| {
+            let mut owner = samples::owner(&format!("kind_{index}"), &name, index as u64 % 3, &[(*count, *size)]);
+            owner.names = vec![(name.clone(), 1); index];
+            owner
+        }).collect();
+        snapshot.pools[0].name = Some(name.clone());
+        let text = report(&snapshot, Style { width: columns, ..Style::PLAIN });
+        for line in text.lines() {
+            prop_assert!(width(line) <= columns, "{} > {columns}: {line:?}", width(line));
+        }
+        let chunks: u64 = text.lines().filter_map(bucket_chunks).sum();
+        // A name may look like a bucket; then there is nothing to compare.
+        prop_assume!(bucket_chunks(&name).is_none());
+        prop_assert_eq!(chunks, snapshot.in_use_chunks());
+    }
+}

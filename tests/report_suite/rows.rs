@@ -1,0 +1,133 @@
+//! One row for each pool or chunk.
+
+use crate::samples;
+use poolscope::malloc::chunk::ChunkState;
+use poolscope::report::rows::{
+    ChunkFilter, ChunkLine, Machine, PoolFilter, PoolSort, Row, SizeRange, chunks, pools, write, write_chunk_table,
+    write_pool_table,
+};
+use poolscope::report::style::Style;
+use poolscope::report::text::width;
+use poolscope::snapshot::model::{ArenaName, PoolRow};
+use serde_json::Value;
+
+fn written<R: Row>(rows: impl Iterator<Item = R>, format: Machine) -> String {
+    let mut out = Vec::new();
+    write(rows, format, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn each_line_of_ndjson_is_a_row_with_the_published_fields() {
+    let snapshot = samples::with_chunks();
+    let text = written(snapshot.pools.iter(), Machine::Ndjson);
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len(), snapshot.pools.len());
+    let mut fields = PoolRow::FIELDS.to_vec();
+    fields.sort_unstable();
+    assert_eq!(keys(&rows[0]), fields);
+    assert_eq!(rows[0]["address"], "0x55d0c8b4f2b0");
+    assert_eq!(rows[3]["references"], Value::Null);
+
+    let text = written(chunks(&snapshot, &ChunkFilter::default()), Machine::Ndjson);
+    insta::assert_snapshot!(text);
+    let mut fields = ChunkLine::FIELDS.to_vec();
+    fields.sort_unstable();
+    assert_eq!(keys(&serde_json::from_str(text.lines().next().unwrap()).unwrap()), fields);
+}
+
+#[test]
+fn one_array_is_the_same_rows() {
+    let snapshot = samples::with_chunks();
+    let array: Vec<Value> = serde_json::from_str(&written(snapshot.pools.iter(), Machine::Json)).unwrap();
+    let lines = written(snapshot.pools.iter(), Machine::Ndjson);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(array, lines);
+    let none: Vec<Value> = serde_json::from_str(&written(std::iter::empty::<&PoolRow>(), Machine::Json)).unwrap();
+    assert!(none.is_empty());
+}
+
+#[test]
+fn csv_has_a_heading_and_as_many_fields_in_each_record() {
+    let mut snapshot = samples::with_chunks();
+    snapshot.pools[1].name = Some("a, \"b\"".into());
+    insta::assert_snapshot!(written(snapshot.pools.iter(), Machine::Csv));
+    insta::assert_snapshot!(written(chunks(&snapshot, &ChunkFilter::default()), Machine::Csv));
+}
+
+#[test]
+fn csv_and_json_agree() {
+    let snapshot = samples::with_chunks();
+    let csv = written(chunks(&snapshot, &ChunkFilter::default()), Machine::Csv);
+    let json = written(chunks(&snapshot, &ChunkFilter::default()), Machine::Ndjson);
+    for (record, line) in csv.lines().skip(1).zip(json.lines()) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        let fields = ChunkLine::FIELDS.iter().map(|name| match &value[*name] {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        });
+        assert_eq!(record.split(',').collect::<Vec<_>>(), fields.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn chunks_are_chosen_by_owner_size_state_and_arena() {
+    let snapshot = samples::with_chunks();
+    let count = |filter: ChunkFilter| chunks(&snapshot, &filter).count();
+    assert_eq!(count(ChunkFilter::default()), 6);
+    let owner = |text: &str| ChunkFilter { owner: Some(text.into()), ..ChunkFilter::default() };
+    assert_eq!(count(owner("DYUPS")), 2);
+    assert_eq!(count(owner("still referenced")), 2);
+    assert_eq!(count(owner("svc")), 2);
+    assert_eq!(count(owner("outside")), 2);
+    assert_eq!(count(owner("nobody")), 0);
+    let size: SizeRange = "256K..512K".parse().unwrap();
+    assert_eq!(count(ChunkFilter { size: Some(size), ..ChunkFilter::default() }), 1);
+    assert_eq!(count(ChunkFilter { state: Some(ChunkState::InUse), ..ChunkFilter::default() }), 4);
+    assert_eq!(count(ChunkFilter { arena: Some(ArenaName::Main), ..ChunkFilter::default() }), 4);
+    assert_eq!(count(ChunkFilter { arena: Some(ArenaName::Other(0x7f5a_2c00_0030)), ..owner("outside") }), 1);
+}
+
+#[test]
+fn pools_are_chosen_and_sorted() {
+    let mut snapshot = samples::leak();
+    snapshot.pools[2].references = Some(9);
+    let list = |filter: PoolFilter, sort, top| -> Vec<u64> {
+        pools(&snapshot, &filter, sort, top).iter().map(|pool| pool.address.0).collect()
+    };
+    let all = list(PoolFilter::default(), PoolSort::Address, None);
+    assert!(all.is_sorted() && all.len() == 4);
+    assert_eq!(list(PoolFilter::default(), PoolSort::References, Some(1)), [snapshot.pools[2].address.0]);
+    let owner = |text: &str| PoolFilter { owner: Some(text.into()), ..PoolFilter::default() };
+    assert_eq!(list(owner("SVC"), PoolSort::Bytes, None).len(), 3);
+    assert_eq!(list(owner("unknown"), PoolSort::Bytes, None).len(), 1);
+    let state = PoolFilter { state: Some("Deleting".into()), ..PoolFilter::default() };
+    assert_eq!(list(state, PoolSort::Bytes, None).len(), 3);
+    let size = PoolFilter { size: "1M..".parse().ok(), ..PoolFilter::default() };
+    assert_eq!(list(size, PoolSort::Bytes, None).len(), 3);
+}
+
+#[test]
+fn tables_of_rows_fit_a_terminal_and_are_whole_in_a_pipe() {
+    let mut snapshot = samples::with_chunks();
+    snapshot.pools[1].name = Some("\u{1b}[2Jx".into());
+    let rows = pools(&snapshot, &PoolFilter::default(), PoolSort::Bytes, None);
+    let table = |limit| {
+        let mut out = Vec::new();
+        write_pool_table(&rows, Style::PLAIN, limit, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let narrow = table(Some(100));
+    assert!(narrow.lines().all(|line| width(line) <= 100) && !narrow.contains('\x1b'), "{narrow}");
+    assert!(table(None).contains(&snapshot.pools[0].path));
+    insta::assert_snapshot!(narrow);
+
+    let mut out = Vec::new();
+    write_chunk_table(chunks(&snapshot, &ChunkFilter::default()), &mut out).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
