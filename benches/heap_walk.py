@@ -2,14 +2,15 @@
 main heap and nginx's pools is the same, and the two differ only in how they read memory.
 
 A chunk is in use if the chunk behind it says so (PREV_INUSE). Chunks that wait in a tcache or a fastbin keep that bit,
-and count as in use here. Memory is read in windows, and chunks larger than the rest of a window are skipped over.
+and count as in use here. Memory is read in windows, and what a large chunk holds beyond its window is not read. Of
+windows from 32 KiB to 1 MiB those of 64 KiB took the least time with both tools.
 """
 
 import json
 from collections import namedtuple
 from struct import Struct
 
-WINDOW = 256 * 1024
+WINDOW = 64 * 1024
 PREV_INUSE = 1
 FLAGS = 7
 HEADER = 16

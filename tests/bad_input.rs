@@ -148,7 +148,8 @@ fn a_binary_for_32_bits_is_named_as_such() {
 
 #[test]
 fn wrong_usage_is_status_2() {
-    for arguments in [&["snapshot"][..], &["snapshot", "worker"], &["no-such-command"], &["chunks", "1", "--size", "x"]] {
+    for arguments in [&["snapshot"][..], &["snapshot", "worker"], &["no-such-command"], &["chunks", "1", "--size", "x"]]
+    {
         assert_eq!(poolscope(arguments).status, 2, "{arguments:?}");
     }
 }

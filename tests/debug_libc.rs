@@ -87,6 +87,8 @@ fn variables_of_malloc_and_their_symbols() {
     assert_eq!(libc.type_name(tcache.type_id).unwrap(), "tcache_perthread_struct *");
     assert_eq!(tcache.location, Location::ThreadLocal(libc.tls_offset("tcache").unwrap()));
     assert_eq!(libc.symbol_address("tcache"), None);
+    let together = libc.variables(&["mp_", "no_such", "tcache"], Some("malloc.c")).unwrap();
+    assert_eq!(together, [libc.variable("mp_", Some("malloc.c")).unwrap(), None, Some(tcache)]);
 }
 
 #[test]

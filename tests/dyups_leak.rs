@@ -30,13 +30,8 @@ fn check_pools(snapshot: &Snapshot, stated: &BTreeMap<u64, Generation>) {
     for (address, generation) in stated {
         let pool = found[address];
         let from_outside = (pool.blocks, pool.block_bytes, pool.large, pool.large_bytes, pool.bytes);
-        let from_inside = (
-            generation.blocks,
-            generation.block_bytes,
-            generation.large,
-            generation.large_bytes,
-            generation.bytes,
-        );
+        let from_inside =
+            (generation.blocks, generation.block_bytes, generation.large, generation.large_bytes, generation.bytes);
         assert_eq!(from_outside, from_inside, "the pool at {address:#x}");
         assert_eq!(pool.large + pool.large_freed, generation.large_nodes, "the pool at {address:#x}");
         assert_eq!((pool.unused + pool.lost, pool.lost), (generation.unused, generation.lost), "{address:#x}");

@@ -98,10 +98,11 @@ fn signals_at_any_moment_leave_the_worker_answering() {
             .spawn()
             .unwrap();
         std::thread::sleep(Duration::from_micros(sequence.next_below(whole)));
-        let _ = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).stderr(Stdio::null()).status();
+        let _ =
+            Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).stderr(Stdio::null()).status();
         child.wait().unwrap();
         assert_runs(worker);
-        nginx.get("/list").unwrap();
+        nginx.list().unwrap();
     }
     assert_eq!(nginx.worker_pid().unwrap(), worker);
     assert_eq!(nginx.complaints_since(0), Vec::<String>::new());

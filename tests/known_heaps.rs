@@ -54,11 +54,13 @@ fn check(kind: Kind, seed: u64) {
     assert_eq!(books.problems, Vec::<String>::new(), "{name}");
     assert_eq!(snapshot.coverage, Some(1.0), "{name}");
     let (found, tcaches) = in_use(&snapshot);
-    let stated: BTreeMap<u64, u64> =
-        truth.live.iter().map(|pointer| (pointer.address, pointer.chunk_size())).collect();
+    let stated: BTreeMap<u64, u64> = truth.live.iter().map(|pointer| (pointer.address, pointer.chunk_size())).collect();
     let missing: Vec<_> = stated.iter().filter(|(address, size)| found.get(address) != Some(size)).take(5).collect();
     let extra: Vec<_> = found.iter().filter(|(address, size)| stated.get(address) != Some(size)).take(5).collect();
-    assert!(missing.is_empty() && extra.is_empty(), "{name}: stated and not found {missing:x?}, the reverse {extra:x?}");
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{name}: stated and not found {missing:x?}, the reverse {extra:x?}"
+    );
     assert_eq!(tcaches, truth.tcaches, "{name}");
     assert_eq!(snapshot.mallinfo, Some(mallinfo(truth)), "{name}");
     // The program holds what is in use and nothing else: all owners together say the same.

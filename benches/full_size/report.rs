@@ -35,26 +35,28 @@ pub(crate) fn machine(machine: &Machine, worker: &Worker, snapshot: &Figures, pl
     );
 }
 
-/// What each tool cost: medians, with the least and the most, and how many times poolscope's median.
+/// What each tool cost: medians, how many times poolscope's they are, and each round.
 pub(crate) fn costs(all: &[Series], quiet: &Beats) {
-    let mut table = Table::new(&[
-        "",
-        "rounds",
-        "pause seen by clients",
-        "ratio",
-        "pause by its own word",
-        "total time",
-        "ratio",
-        "peak memory",
-        "ratio",
-    ]);
+    let header = ["medians", "rounds", "pause", "ratio", "its own word", "total time", "ratio", "peak memory", "ratio"];
+    let mut medians = Table::new(&header);
+    all.iter().for_each(|series| medians.row(cost_row(series, all.first())));
+    let mut rounds = Table::new(&["each round", "pause", "its own word", "total time", "peak memory"]);
     for series in all {
-        table.row(cost_row(series, all.first()));
+        for (index, round) in series.rounds.iter().enumerate() {
+            rounds.row(vec![
+                format!("{} {}", series.tool.name, index + 1),
+                milliseconds(round.pause.as_secs_f64()),
+                round.own_pause.map_or(NONE.to_owned(), milliseconds),
+                seconds(round.wall.as_secs_f64()),
+                human_bytes(round.peak),
+            ]);
+        }
     }
-    println!("\n{table}");
+    println!("\n{medians}\n{rounds}");
     println!(
-        "Pause seen by clients: longest answer to a small request, one each millisecond, minus the median. With no tool \
-         running: {}.",
+        "Pause: the longest that a client of the worker waited for the answer to a small request, one each millisecond, \
+         minus the median.\nWith no tool running it was {}. drgn does not stop the worker: it may read a heap in the \
+         middle of a change.",
         milliseconds(quiet.pause().as_secs_f64())
     );
     for series in all {
@@ -66,10 +68,9 @@ pub(crate) fn costs(all: &[Series], quiet: &Beats) {
 
 fn cost_row(series: &Series, poolscope: Option<&Series>) -> Vec<String> {
     let base = |value: fn(&Series) -> Option<Spread>| poolscope.and_then(value);
-    let own: Vec<&str> = series.rounds.iter().filter_map(|round| round.own_pause.as_deref()).collect();
     let mut row = vec![series.tool.name.to_owned(), series.rounds.len().to_string()];
     row.extend(cells(series.pause(), base(Series::pause), milliseconds));
-    row.push(if own.is_empty() { NONE.to_owned() } else { own.join(", ") });
+    row.push(series.own_pause().map_or(NONE.to_owned(), |pause| milliseconds(pause.median)));
     row.extend(cells(series.wall(), base(Series::wall), seconds));
     row.extend(cells(series.peak(), base(Series::peak), bytes));
     row
@@ -78,8 +79,8 @@ fn cost_row(series: &Series, poolscope: Option<&Series>) -> Vec<String> {
 fn cells(value: Option<Spread>, base: Option<Spread>, unit: fn(f64) -> String) -> [String; 2] {
     let Some(value) = value else { return [MISSING.to_owned(), NONE.to_owned()] };
     let ratio = base.filter(|base| base.median > 0.0).map(|base| value.median / base.median);
-    let shown = format!("{} ({} to {})", unit(value.median), unit(value.least), unit(value.most));
-    [shown, ratio.map_or(NONE.to_owned(), |ratio| format!("{ratio:.1}"))]
+    let digits = if ratio.is_some_and(|ratio| ratio < 0.95) { 2 } else { 1 };
+    [unit(value.median), ratio.map_or(NONE.to_owned(), |ratio| format!("{ratio:.digits$}"))]
 }
 
 fn milliseconds(seconds: f64) -> String {
@@ -156,9 +157,9 @@ pub(crate) fn figures(module: &Figures, poolscope: &Figures, all: &[Series]) {
     }
     println!("\n{table}");
     println!(
-        "By PREV_INUSE alone, as the scripts go, freed chunks that wait in a tcache or a fastbin count as in use; poolscope \
-         finds them and\ndoes not count them. The worker answers requests all along, so a few chunks come and go between \
-         two tools. gcore leaves a core file,\nwithout figures."
+        "By PREV_INUSE alone, as the scripts go, freed chunks that wait in a tcache or a fastbin count as in use, and a pool \
+         that was\nfreed into one still looks like a pool; poolscope finds such chunks and counts neither. The worker answers \
+         requests all along,\nso a few chunks come and go between two tools. gcore leaves a core file, without figures."
     );
 }
 

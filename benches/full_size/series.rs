@@ -22,8 +22,8 @@ pub(crate) struct Series {
 pub(crate) struct Round {
     /// As the worker's clients saw it.
     pub(crate) pause: Duration,
-    /// As the tool says, in its words.
-    pub(crate) own_pause: Option<String>,
+    /// As the tool itself says, in seconds.
+    pub(crate) own_pause: Option<f64>,
     pub(crate) wall: Duration,
     /// Bytes.
     pub(crate) peak: u64,
@@ -60,15 +60,22 @@ impl Series {
         }
     }
 
-    /// Pause, total time in seconds; peak memory in bytes.
+    /// The pause as clients saw it, in seconds.
     pub(crate) fn pause(&self) -> Option<Spread> {
         self.spread(|round| round.pause.as_secs_f64())
     }
 
+    /// The pause as the tool itself says, in seconds.
+    pub(crate) fn own_pause(&self) -> Option<Spread> {
+        Spread::of(self.rounds.iter().filter_map(|round| round.own_pause).collect())
+    }
+
+    /// From start to end, in seconds.
     pub(crate) fn wall(&self) -> Option<Spread> {
         self.spread(|round| round.wall.as_secs_f64())
     }
 
+    /// Peak memory in bytes.
     pub(crate) fn peak(&self) -> Option<Spread> {
         self.spread(|round| round.peak as f64)
     }
@@ -78,17 +85,24 @@ impl Series {
     }
 }
 
-/// The time in `… frozen 97 ms (in system call) …`, as the first lines of a report have it.
-fn frozen(report: &str) -> Option<String> {
+/// Seconds, from `… frozen 97 ms (in system call) …`, as the first lines of a report have it.
+fn frozen(report: &str) -> Option<f64> {
     let (_, after) = report.split_once("frozen ")?;
     let (time, _) = after.split_once(" (")?;
-    Some(time.to_owned())
+    let mut words = time.split(' ').rev();
+    let (unit, number) = (words.next()?, words.next()?);
+    let scale = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
 }
 
-/// Smallest, middle and largest of some values.
+/// Middle and largest of some values.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Spread {
-    pub(crate) least: f64,
     pub(crate) median: f64,
     pub(crate) most: f64,
 }
@@ -96,8 +110,8 @@ pub(crate) struct Spread {
 impl Spread {
     fn of(mut values: Vec<f64>) -> Option<Spread> {
         values.sort_unstable_by(f64::total_cmp);
-        let (&least, &most) = (values.first()?, values.last()?);
+        let &most = values.last()?;
         let (lower, upper) = (values.get((values.len() - 1) / 2)?, values.get(values.len() / 2)?);
-        Some(Spread { least, median: (lower + upper) / 2.0, most })
+        Some(Spread { median: (lower + upper) / 2.0, most })
     }
 }

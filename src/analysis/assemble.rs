@@ -22,8 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A snapshot of a target whose heap could not be walked.
 pub fn without_capture(prepared: Prepared) -> Snapshot {
-    let freeze =
-        FreezeInfo { pause_microseconds: 0, place: "not_stopped".to_owned(), stops: 0, bytes_read: 0 };
+    let freeze = FreezeInfo { pause_microseconds: 0, place: "not_stopped".to_owned(), stops: 0, bytes_read: 0 };
     let mut snapshot = frame(&prepared, freeze, 0);
     snapshot.memory = without_heap(&prepared.maps);
     snapshot

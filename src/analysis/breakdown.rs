@@ -110,12 +110,7 @@ pub fn without_heap(maps: &Maps) -> Vec<MemoryRow> {
 }
 
 /// All rows. `in_pools` is how many bytes of what is in use belong to pools; `None` if the target has no pools.
-pub fn with_heap(
-    maps: &Maps,
-    heap: &Heap,
-    residency: Option<HeapResidency>,
-    in_pools: Option<u64>,
-) -> Vec<MemoryRow> {
+pub fn with_heap(maps: &Maps, heap: &Heap, residency: Option<HeapResidency>, in_pools: Option<u64>) -> Vec<MemoryRow> {
     let in_use: u64 = heap.in_use().map(|(_, chunk)| chunk.size()).sum();
     let free = free_bytes(heap);
     let from_kernel = heap.books.from_kernel();

@@ -4,22 +4,27 @@ use super::prepare::{Glibc, Nginx, Prepared};
 use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::chunk::ChunkState;
-use crate::malloc::read::{HeapReading, Rehearsal, Source, read_heap};
+use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
+use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::layout::PoolLayout;
 use crate::nginx::owner::{NamedPool, Stopped};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
 use crate::target::cache::PageCache;
 use crate::target::freeze::{Freeze, Patience, StopPlace};
+use crate::target::lines::{CaughtLine, LINE, LineCache, LineRecorder};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
-use crate::target::memory::Fault;
+use crate::target::memory::{Fault, Memory};
 use crate::target::pagemap::Pagemap;
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
 /// Pages kept for following pointers, at most this many bytes; past it they are read one by one.
 const CACHE_LIMIT: usize = 256 << 20;
+
+/// Pages that may be read during the stop without a page fault of ours: what is new since the rehearsal is little.
+const SPARE_PAGES: usize = 256;
 
 /// A walk over a heap that changes loses its way now and then: how often the rehearsal is tried.
 const REHEARSALS: usize = 3;
@@ -51,18 +56,18 @@ pub struct Capture {
 pub fn capture(prepared: &Prepared, glibc: &Glibc, progress: &dyn Progress) -> Result<Capture, SnapshotError> {
     let reader = Reader::new(prepared, glibc);
     progress.step("rehearsing on the running process");
-    let rehearsed = reader.rehearse();
-    let buffers = reader.buffers();
-    let cache = PageCache::new(&prepared.memory, prepared.page_size, CACHE_LIMIT);
-    cache.reserve(rehearsed.pages.len() + 256);
+    let Rehearsed { plan, lines } = reader.rehearse();
+    let workspace = Workspace::for_plan(&plan, reader.threads(), &|| reader.scanner());
+    let pages = PageCache::new(&prepared.memory, prepared.page_size, CACHE_LIMIT);
+    pages.reserve(SPARE_PAGES);
+    let cache = LineCache::new(pages, lines.clone());
     progress.step("stopping it for a moment");
     let freeze = Freeze::stop(prepared.process.pid, Patience::default())?;
-    let answer = reader.read_stopped(&freeze, &cache, &rehearsed, buffers);
+    let answer = reader.read_stopped(&freeze, &cache, &lines, &plan, workspace);
     let (place, threads) = (freeze.place(), freeze.thread_ids().len());
     let pause = freeze.release();
     let reading = answer.map_err(|fault| reader.fault(fault))?;
     prepared.process.confirm()?;
-    let pages = cache.pages().len() as u64 * prepared.page_size;
     Ok(Capture {
         heap: reading.heap,
         lists: reading.lists,
@@ -71,15 +76,15 @@ pub fn capture(prepared: &Prepared, glibc: &Glibc, progress: &dyn Progress) -> R
         pause,
         place,
         threads,
-        bytes_read: rehearsed.plan.planned_bytes() + pages,
+        bytes_read: plan.planned_bytes() + lines.len() as u64 * LINE + cache.page_bytes(),
     })
 }
 
 /// What a rehearsal has learnt.
 struct Rehearsed {
     plan: Rehearsal,
-    /// Pages that following pointers led to.
-    pages: Vec<Addr>,
+    /// Lines that following pointers led to.
+    lines: Vec<Addr>,
 }
 
 /// Everything read in one go.
@@ -95,36 +100,39 @@ struct Reader<'a> {
     glibc: &'a Glibc,
     nginx: Option<&'a Nginx>,
     pools: PoolLayout,
+    pagemap: Box<ReadPagemap<'a>>,
 }
 
 impl<'a> Reader<'a> {
     fn new(prepared: &'a Prepared, glibc: &'a Glibc) -> Reader<'a> {
         let nginx = prepared.nginx.as_ref();
         let pools = nginx.map_or(PoolLayout::SINCE_0_8_1, |nginx| nginx.pools.clone());
-        Reader { prepared, glibc, nginx, pools }
+        let pagemap =
+            |ranges: &[AddrRange]| Pagemap::read(prepared.process.pid, prepared.page_size, ranges).unwrap_or_default();
+        Reader { prepared, glibc, nginx, pools, pagemap: Box::new(pagemap) }
     }
 
     fn threads(&self) -> u64 {
         std::thread::available_parallelism().map_or(1, |count| count.get().min(4) as u64)
     }
 
-    /// A buffer for each reading thread. Readers write to theirs before they read into it, and these are written to
-    /// already.
-    fn buffers(&self) -> Vec<Vec<u8>> {
-        (0..self.threads()).map(|_| vec![1; 512 * 1024]).collect()
+    fn scanner(&self) -> PoolScanner {
+        PoolScanner::new(&self.pools, self.prepared.page_size)
     }
 
     fn rehearse(&self) -> Rehearsed {
-        let mut best = Rehearsed { plan: Rehearsal::default(), pages: Vec::new() };
+        let mut best = Rehearsed { plan: Rehearsal::default(), lines: Vec::new() };
+        let nothing = Rehearsal::default();
         for _ in 0..REHEARSALS {
-            let cache = PageCache::new(&self.prepared.memory, self.prepared.page_size, CACHE_LIMIT);
-            let Ok(reading) = self.read(&self.prepared.maps, &[], &cache, &Rehearsal::default(), self.buffers()) else {
-                continue;
-            };
-            let plan =
-                Rehearsal::of(&reading.heap, self.pools.wanted(), self.prepared.page_size, self.threads());
+            let pages = PageCache::new(&self.prepared.memory, self.prepared.page_size, CACHE_LIMIT);
+            let recorder = LineRecorder::new(pages);
+            let workspace = Workspace::for_plan(&nothing, 1, &|| self.scanner());
+            let source = self.source(&self.prepared.maps, &[], &recorder, &[]);
+            let Ok(reading) = self.read(&source, &nothing, workspace, drop) else { continue };
+            let wanted = self.pools.wanted();
+            let plan = Rehearsal::of(&reading.heap, wanted, self.prepared.page_size, self.threads());
             // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
-            best = Rehearsed { plan, pages: cache.pages() };
+            best = Rehearsed { plan, lines: recorder.lines() };
             if reading.heap.regions.iter().all(|region| region.end.is_whole()) {
                 break;
             }
@@ -135,51 +143,60 @@ impl<'a> Reader<'a> {
     fn read_stopped(
         &self,
         freeze: &Freeze,
-        cache: &PageCache<&LiveMemory>,
-        rehearsed: &Rehearsed,
-        buffers: Vec<Vec<u8>>,
+        cache: &LineCache<&LiveMemory>,
+        lines: &[Addr],
+        plan: &Rehearsal,
+        workspace: Workspace<PoolScanner>,
     ) -> Result<Reading, Fault> {
         let threads = freeze.thread_pointers();
         // The heap may have grown since the mappings were read.
         let maps = Maps::read_ranges(self.prepared.process.pid);
         let maps = maps.as_ref().unwrap_or(&self.prepared.maps);
-        cache.prefetch(&rehearsed.pages);
-        self.read(maps, &threads, cache, &rehearsed.plan, buffers)
+        let source = self.source(maps, &threads, cache, lines);
+        self.read(&source, plan, workspace, |caught| {
+            cache.fill(caught);
+            cache.fetch_unknown(&self.prepared.memory);
+        })
     }
 
-    /// The one reading that rehearsal and stop have in common.
-    fn read(
-        &self,
-        maps: &Maps,
-        threads: &[(i32, Addr)],
-        cache: &PageCache<&LiveMemory>,
-        rehearsal: &Rehearsal,
-        buffers: Vec<Vec<u8>>,
-    ) -> Result<Reading, Fault> {
-        let pagemap = |ranges: &[AddrRange]| {
-            Pagemap::read(self.prepared.process.pid, self.prepared.page_size, ranges).unwrap_or_default()
-        };
-        let source = Source {
+    fn source<'s, C>(
+        &'s self,
+        maps: &'s Maps,
+        threads: &'s [(i32, Addr)],
+        chase: &'s C,
+        wanted: &'s [Addr],
+    ) -> Source<'s, LiveMemory, C> {
+        Source {
             bulk: &self.prepared.memory,
-            chase: cache,
+            chase,
             layout: &self.glibc.layout,
             roots: self.glibc.roots,
             maps,
             page_size: self.prepared.page_size,
             threads,
-            pagemap: &pagemap,
-        };
-        let make_visitor = || PoolScanner::new(&self.pools, self.prepared.page_size);
-        let heap = read_heap(&source, rehearsal, buffers, &make_visitor)?;
+            wanted,
+            pagemap: &*self.pagemap,
+        }
+    }
+
+    /// The one reading that rehearsal and stop have in common.
+    fn read<C: Memory>(
+        &self,
+        source: &Source<'_, LiveMemory, C>,
+        plan: &Rehearsal,
+        workspace: Workspace<PoolScanner>,
+        on_caught: impl FnOnce(Vec<CaughtLine>),
+    ) -> Result<Reading, Fault> {
+        let heap = read_heap(source, plan, workspace, &|| self.scanner(), on_caught)?;
         let mut reading = Reading { heap, lists: FxHashMap::default(), named: Vec::new(), problems: Vec::new() };
         if let Some(nginx) = self.nginx {
-            self.read_lists(cache, &mut reading);
-            self.find_owners(nginx, cache, &mut reading);
+            self.read_lists(source.chase, &mut reading);
+            self.find_owners(nginx, source.chase, &mut reading);
         }
         Ok(reading)
     }
 
-    fn read_lists(&self, cache: &PageCache<&LiveMemory>, reading: &mut Reading) {
+    fn read_lists(&self, cache: &impl Memory, reading: &mut Reading) {
         for pool in reading.heap.visitors.iter().flat_map(|scanner| &scanner.pools) {
             // Pools in free chunks are dead, and there can be many.
             if reading.heap.state_of(pool.address) == Some(ChunkState::InUse) {
@@ -188,7 +205,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn find_owners(&self, nginx: &Nginx, cache: &PageCache<&LiveMemory>, reading: &mut Reading) {
+    fn find_owners(&self, nginx: &Nginx, cache: &impl Memory, reading: &mut Reading) {
         let target = Stopped { chase: cache, bulk: &self.prepared.memory };
         for finder in &nginx.finders {
             if let Err(error) = finder.find(&target, &mut reading.named) {

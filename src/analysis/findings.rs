@@ -113,7 +113,8 @@ fn ranges(numbers: &mut [u64]) -> String {
 
 fn pools_without_owner(owners: &[OwnerSummary]) -> Option<Finding> {
     let unknown = owners.iter().find(|owner| owner.owner == crate::nginx::owner::NO_KNOWN_OWNER.key)?;
-    (unknown.bytes >= NOTABLE_BYTES).then_some(Finding::PoolsWithoutOwner { pools: unknown.pools, bytes: unknown.bytes })
+    (unknown.bytes >= NOTABLE_BYTES)
+        .then_some(Finding::PoolsWithoutOwner { pools: unknown.pools, bytes: unknown.bytes })
 }
 
 fn outside_pools(snapshot: &Snapshot) -> Option<Finding> {
@@ -126,7 +127,8 @@ fn outside_pools(snapshot: &Snapshot) -> Option<Finding> {
 
 fn free_but_kept(snapshot: &Snapshot) -> Option<Finding> {
     let row = snapshot.memory.iter().find(|row| row.kind == "glibc_free")?;
-    let is_notable = row.size >= NOTABLE_BYTES && row.size * 100 / (row.size + snapshot.in_use_bytes()) >= NOTABLE_PERCENT;
+    let is_notable =
+        row.size >= NOTABLE_BYTES && row.size * 100 / (row.size + snapshot.in_use_bytes()) >= NOTABLE_PERCENT;
     is_notable.then_some(Finding::FreeButKept { bytes: row.size, resident: row.resident })
 }
 

@@ -10,10 +10,10 @@ use crate::nginx::layout::PoolLayout;
 use crate::nginx::owner::{FINDERS, NginxModule, OwnerFinder};
 use crate::nginx::version::{glibc_version, server_version};
 use crate::snapshot::model::LayoutSource;
+use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::modules::{Module, open_executable, open_library};
 use crate::target::process::{Process, TargetError};
-use crate::target::live::LiveMemory;
 
 /// A module with its debug info.
 pub struct LoadedModule {
@@ -107,12 +107,10 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<P
 fn refused(pid: i32, process: &Process, error: std::io::Error) -> SnapshotError {
     match error.kind() {
         std::io::ErrorKind::NotFound => TargetError::Exited(pid).into(),
-        std::io::ErrorKind::PermissionDenied => TargetError::NoPermission {
-            pid,
-            name: process.name.clone(),
-            refusal: crate::target::access::explain(pid),
+        std::io::ErrorKind::PermissionDenied => {
+            TargetError::NoPermission { pid, name: process.name.clone(), refusal: crate::target::access::explain(pid) }
+                .into()
         }
-        .into(),
         _ => SnapshotError::Open { pid, what: "memory", source: error },
     }
 }
@@ -216,7 +214,8 @@ impl Prepared {
     }
 
     fn add_nginx(&mut self) {
-        let is_nginx = self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
+        let is_nginx =
+            self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
         if !is_nginx {
             let name = self.process.executable.display();
             self.notes.push(format!("{name} is not nginx: it has no pools, and only its heap is shown"));

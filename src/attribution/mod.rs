@@ -101,8 +101,7 @@ impl Attribution {
             pools.into_iter().map(|pool| OwnedPool { named: names.remove(&pool.address), pool }).collect();
         let mut only_by_name: Vec<NamedPool> = names.into_values().collect();
         only_by_name.sort_by_key(|named| named.pool);
-        let mut attribution =
-            Attribution { pools, only_by_name, named: count, problems, claims: Claims::none(heap) };
+        let mut attribution = Attribution { pools, only_by_name, named: count, problems, claims: Claims::none(heap) };
         attribution.claim_all(heap);
         attribution
     }

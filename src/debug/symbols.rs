@@ -168,3 +168,62 @@ fn entry(raw: &[u8], strings: u8) -> Option<Entry> {
     let global = elf::SymbolBind(info >> 4) != elf::STB_LOCAL;
     (section != elf::SHN_UNDEF.0).then_some(Entry { strings, name, global, kind, address, size })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTION: u8 = 2;
+    const GLOBAL: u8 = 1 << 4;
+
+    /// A table of symbols given as name, info, address and size.
+    fn table(symbols: &[(&str, u8, u64, u64)]) -> Symbols {
+        let (mut raw, mut strings) = (Vec::new(), vec![0]);
+        for (name, info, address, size) in symbols {
+            raw.extend((strings.len() as u32).to_le_bytes());
+            raw.extend([*info, 0, 1, 0]);
+            raw.extend(address.to_le_bytes());
+            raw.extend(size.to_le_bytes());
+            strings.extend(name.as_bytes());
+            strings.push(0);
+        }
+        let mut symbols = Symbols::default();
+        symbols.add_table(&raw, Bytes::from(strings));
+        symbols.index();
+        symbols
+    }
+
+    #[test]
+    fn a_global_symbol_goes_before_local_ones_of_its_name_or_address() {
+        let symbols = table(&[
+            ("init", FUNCTION, 0x10, 4),
+            ("init", FUNCTION | GLOBAL, 0x20, 4),
+            ("init", FUNCTION, 0x30, 4),
+            ("alias", FUNCTION, 0x20, 4),
+        ]);
+        assert_eq!(symbols.by_name("init").map(|symbol| symbol.address), Some(FileAddr(0x20)));
+        assert_eq!(symbols.at(FileAddr(0x22)).map(|(symbol, offset)| (symbol.name, offset)), Some(("init".into(), 2)));
+        assert_eq!(symbols.by_name("ini"), None);
+    }
+
+    #[test]
+    fn names_are_found_without_their_version() {
+        let symbols = table(&[("malloc@@GLIBC_2.2.5", FUNCTION | GLOBAL, 0x10, 4)]);
+        assert_eq!(symbols.by_name("malloc").map(|symbol| symbol.name), Some("malloc".into()));
+    }
+
+    #[test]
+    fn an_address_past_the_end_of_a_symbol_is_not_covered_by_it() {
+        let symbols = table(&[("outer", FUNCTION, 0x100, 0x40), ("label", 0, 0x110, 0), ("open", FUNCTION, 0x200, 0)]);
+        let name = |address| symbols.at(FileAddr(address)).map(|(symbol, _)| symbol.name);
+        assert_eq!(name(0x120), Some("outer".into()));
+        assert_eq!(name(0x140), None);
+        assert_eq!(name(0xff), None);
+        assert_eq!(name(0x210), Some("open".into()));
+        // Tables of corrupt files end anywhere.
+        let mut cut = Symbols::default();
+        cut.add_table(&[1; SYMBOL_SIZE + 5], Bytes::default());
+        cut.index();
+        assert_eq!(cut.by_name("x"), None);
+    }
+}

@@ -251,19 +251,18 @@ fn add_holes(books: &mut Books, heap: &Heap) {
 
 /// Follows every bin of an arena forwards and counts; each member must be a free chunk of this arena, and its backward
 /// link must lead to where we came from.
-fn count_bins(
-    arena: &Arena,
-    links: &FxHashMap<Addr, FreeLinks>,
-    heap: &Heap,
-    problems: &mut Vec<String>,
-) -> Tally {
+fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, heap: &Heap, problems: &mut Vec<String>) -> Tally {
     let mut tally = Tally::default();
     for (index, bin) in arena.bins.iter().enumerate() {
         let mut before = bin.pseudo_chunk;
         let mut at = bin.forward;
         while at != bin.pseudo_chunk {
             let Some(link) = links.get(&at) else {
-                problems.push(format!("bin {} of arena {} holds {at}, which is no free chunk", index + 1, arena.address));
+                problems.push(format!(
+                    "bin {} of arena {} holds {at}, which is no free chunk",
+                    index + 1,
+                    arena.address
+                ));
                 break;
             };
             if link.backward != before || tally.chunks > links.len() as u64 {

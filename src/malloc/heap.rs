@@ -54,13 +54,11 @@ pub enum ChunkId {
 impl Heap {
     /// Makes a heap of what was read. The visitors go back to their owner.
     pub fn settle<V>(reading: HeapReading<V>) -> (Heap, Vec<V>) {
-        let HeapReading { arenas, par, mut regions, mut mmapped, freed, visitors, mut problems } = reading;
+        let HeapReading { arenas, par, mut regions, mut mmapped, freed, visitors, mut problems, .. } = reading;
         regions.sort_by_key(|region| region.region.chunks.start);
         mmapped.sort_by_key(|chunk| chunk.chunk.memory());
-        let free_links: Vec<(usize, Vec<FreeLinks>)> = regions
-            .iter_mut()
-            .map(|region| (region.region.arena, std::mem::take(&mut region.free_links)))
-            .collect();
+        let free_links: Vec<(usize, Vec<FreeLinks>)> =
+            regions.iter_mut().map(|region| (region.region.arena, std::mem::take(&mut region.free_links))).collect();
         let (regions, chunks) = concatenate(regions);
         let mut heap = Heap {
             arenas,

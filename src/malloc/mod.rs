@@ -4,6 +4,7 @@
 //! the target runs again, the state of every chunk and the reconciliation.
 
 pub mod allocator;
+mod anonymous;
 pub mod arena;
 pub mod books;
 pub mod chunk;
@@ -14,6 +15,8 @@ pub mod mmapped;
 pub mod read;
 pub mod reader;
 pub mod region;
+pub mod rehearsal;
+mod stretches;
 pub mod sweep;
 pub mod tls;
 pub mod walk;

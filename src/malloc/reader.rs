@@ -6,6 +6,7 @@
 
 use super::chunk::Chunk;
 use crate::addr::{Addr, AddrRange};
+use crate::target::lines::{CaughtLine, catch};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
 
@@ -26,6 +27,8 @@ pub struct ReadPlan {
     pub runs: Vec<AddrRange>,
     /// Starts of chunks, in address order, between which about the same number of bytes is to be read.
     pub cuts: Vec<Addr>,
+    /// How many chunks lie before the first cut, between each two, and behind the last one.
+    pub chunks: Vec<usize>,
 }
 
 impl ReadPlan {
@@ -56,13 +59,18 @@ impl ReadPlan {
         let step = (bytes / pieces.max(1)).max(BATCH);
         let mut due = step;
         let mut cuts = Vec::new();
+        let mut counts = vec![0];
         for (chunk, read) in chunks.iter().zip(starts) {
             if read >= due {
                 cuts.push(chunk.start());
+                counts.push(0);
                 due = read + step;
             }
+            if let Some(count) = counts.last_mut() {
+                *count += 1;
+            }
         }
-        ReadPlan { runs, cuts }
+        ReadPlan { runs, cuts, chunks: counts }
     }
 
     /// Bytes that following the plan reads.
@@ -84,6 +92,9 @@ pub struct PlannedReader<'a, M> {
     /// The length of the next window without a plan, and the address from which on it would follow the latest one.
     window: u64,
     window_end: Addr,
+    /// Lines that somebody will ask for later, and those of them that came by.
+    wanted: &'a [Addr],
+    caught: Vec<CaughtLine>,
 }
 
 impl<'a, M: Memory> PlannedReader<'a, M> {
@@ -100,12 +111,19 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             current: 0,
             window: SMALLEST_WINDOW,
             window_end: Addr::NULL,
+            wanted: &[],
+            caught: Vec::new(),
         }
     }
 
-    /// Gives the buffer back for the next reader.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
+    /// Catches these lines (start addresses in address order) when planned reads bring them along.
+    pub fn catching(self, wanted: &'a [Addr]) -> PlannedReader<'a, M> {
+        PlannedReader { wanted, ..self }
+    }
+
+    /// Gives back the buffer for the next reader, and the lines that were caught.
+    pub fn finish(self) -> (Vec<u8>, Vec<CaughtLine>) {
+        (self.buffer, self.caught)
     }
 
     /// The bytes at `address`, `length` of them or fewer if the region ends before. Addresses must not decrease by more
@@ -161,7 +179,8 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         });
         let count = fitting.count().max(1);
         let (batch, rest) = self.plan.split_at(count);
-        let batch: Vec<AddrRange> = batch.iter().map(|run| AddrRange::new(run.start, run.end.min(self.limit))).collect();
+        let batch: Vec<AddrRange> =
+            batch.iter().map(|run| AddrRange::new(run.start, run.end.min(self.limit))).collect();
         self.loaded.clear();
         self.current = 0;
         let mut offset = 0;
@@ -174,7 +193,12 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         }
         let answer = self.memory.read_ranges(&batch, &mut self.buffer[..offset]);
         match answer {
-            Ok(()) => self.plan = rest,
+            Ok(()) => {
+                self.plan = rest;
+                for (range, offset) in &self.loaded {
+                    catch(self.wanted, *range, &self.buffer[*offset..*offset + range.len() as usize], &mut self.caught);
+                }
+            }
             Err(_) => self.loaded.clear(),
         }
         answer

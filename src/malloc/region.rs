@@ -68,7 +68,10 @@ pub fn heaps(
             break Some(format!("the heap at {heap} of arena {} cannot be read", arena.address));
         };
         if owner != arena.address.0 || used > largest || regions.len() >= MAX_HEAPS {
-            break Some(format!("the heap at {heap} does not belong to arena {}, whose chain leads there", arena.address));
+            break Some(format!(
+                "the heap at {heap} does not belong to arena {}, whose chain leads there",
+                arena.address
+            ));
         }
         let arena_size = if previous == 0 { layout.state.size } else { 0 };
         let first = (heap + info.size + arena_size).align_up(ALIGNMENT);

@@ -2,6 +2,8 @@
 
 use super::reader::{PlannedReader, ReadPlan};
 use super::walk::{PayloadVisitor, Stretch, Walk, walk};
+use crate::addr::Addr;
+use crate::target::lines::CaughtLine;
 use crate::target::memory::Memory;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,28 +17,64 @@ pub struct Job<'a> {
     pub plan: &'a ReadPlan,
 }
 
-/// Walks each job with a visitor of its own; answers come in the order of the jobs. `buffers` says how many threads take
-/// part (one for each buffer, at least one) and is what they read into.
+/// What a job's walk is written into: made before the stop, so that nothing of it is made during the stop.
+#[derive(Debug)]
+pub struct Slot<V> {
+    walk: Walk,
+    visitor: V,
+}
+
+impl<V: PayloadVisitor> Slot<V> {
+    /// A slot with room for so many chunks.
+    pub fn with_room_for(chunks: usize, mut visitor: V) -> Slot<V> {
+        visitor.reserve(chunks);
+        Slot { walk: Walk::with_room_for(chunks), visitor }
+    }
+}
+
+/// What came of a sweep.
+#[derive(Debug)]
+pub struct Swept<V> {
+    /// One for each job, in their order.
+    pub walks: Vec<(Walk, V)>,
+    /// Wanted lines that came by.
+    pub caught: Vec<CaughtLine>,
+}
+
+/// Walks each job into the slot of the same number. `buffers` says how many threads take part (one for each buffer, at
+/// least one) and is what they read into; `wanted` are the lines to catch.
 pub fn sweep<M, V>(
     memory: &M,
     jobs: &[Job<'_>],
+    slots: Vec<Slot<V>>,
     buffers: Vec<Vec<u8>>,
-    make_visitor: &(impl Fn() -> V + Sync),
-) -> Vec<(Walk, V)>
+    wanted: &[Addr],
+) -> Swept<V>
 where
     M: Memory + Sync,
     V: PayloadVisitor,
 {
+    let slots: Vec<Mutex<Option<Slot<V>>>> = slots.into_iter().map(|slot| Mutex::new(Some(slot))).collect();
     let results: Vec<Mutex<Option<(Walk, V)>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
+    let caught = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
     let work = |mut buffer: Vec<u8>| {
-        while let Some((job, place)) = next_job(&next, jobs, &results) {
-            let mut visitor = make_visitor();
-            let mut reader = PlannedReader::new(memory, job.plan, job.stretch.region.end, buffer);
-            let walk = walk(&mut reader, job.stretch, &mut visitor);
-            buffer = reader.into_buffer();
-            if let Ok(mut place) = place.lock() {
-                *place = Some((walk, visitor));
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let (Some(job), Some(slot), Some(result)) = (jobs.get(index), slots.get(index), results.get(index)) else {
+                return;
+            };
+            let Some(Slot { walk: room, mut visitor }) = slot.lock().ok().and_then(|mut slot| slot.take()) else {
+                continue;
+            };
+            let reader = PlannedReader::new(memory, job.plan, job.stretch.region.end, buffer);
+            let mut reader = reader.catching(wanted);
+            let walk = walk(&mut reader, job.stretch, &mut visitor, room);
+            let (used, mut lines) = reader.finish();
+            buffer = used;
+            if let (Ok(mut result), Ok(mut caught)) = (result.lock(), caught.lock()) {
+                *result = Some((walk, visitor));
+                caught.append(&mut lines);
             }
         }
     };
@@ -49,10 +87,6 @@ where
         }
         work(own);
     });
-    results.into_iter().filter_map(|place| place.into_inner().ok().flatten()).collect()
-}
-
-fn next_job<'j, 'p, R>(next: &AtomicUsize, jobs: &'j [Job<'p>], results: &'j [R]) -> Option<(&'j Job<'p>, &'j R)> {
-    let index = next.fetch_add(1, Ordering::Relaxed);
-    Some((jobs.get(index)?, results.get(index)?))
+    let walks = results.into_iter().filter_map(|result| result.into_inner().ok().flatten()).collect();
+    Swept { walks, caught: caught.into_inner().unwrap_or_default() }
 }

@@ -35,9 +35,7 @@ pub fn find_tcaches(
         threads.iter().any(|(_, pointer)| tcache_of(memory, layout, offset, *pointer, *module).is_some())
     });
     let Some(module) = module else { return Vec::new() };
-    let cache = |(thread, pointer): &(i32, Addr)| {
-        Some((*thread, tcache_of(memory, layout, offset, *pointer, module)?))
-    };
+    let cache = |(thread, pointer): &(i32, Addr)| Some((*thread, tcache_of(memory, layout, offset, *pointer, module)?));
     threads.iter().filter_map(cache).collect()
 }
 

@@ -1,9 +1,9 @@
 //! The walk: from one chunk header to the next, front to back through a region.
 
+use super::arena::word_at;
 use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
-use super::arena::word_at;
 use super::reader::PlannedReader;
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::Memory;
@@ -19,6 +19,9 @@ pub trait PayloadVisitor: Send {
     /// Called for each chunk in address order. `payload` holds the first bytes of its user memory: fewer than wanted only
     /// if the chunk or its region is shorter.
     fn visit(&mut self, memory: Addr, usable: u64, payload: &[u8]);
+
+    /// Makes room for what it may note of so many chunks, and touches it, so that no page fault falls into the stop.
+    fn reserve(&mut self, _chunks: usize) {}
 }
 
 /// A visitor that looks at nothing.
@@ -101,9 +104,24 @@ struct Header {
     backward: Addr,
 }
 
-/// Walks a stretch of a region.
-pub fn walk<M: Memory>(reader: &mut PlannedReader<'_, M>, stretch: Stretch, visitor: &mut impl PayloadVisitor) -> Walk {
-    let mut walker = Walker { walk: Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top }, links: None };
+impl Walk {
+    /// A walk that has found nothing, with room for so many chunks that is touched already.
+    pub fn with_room_for(chunks: usize) -> Walk {
+        let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
+        walk.chunks.resize(chunks, Chunk::new(Addr(HEADER), MIN_SIZE, ChunkState::InUse));
+        walk.chunks.clear();
+        walk
+    }
+}
+
+/// Walks a stretch of a region; `room` is an empty walk that takes what is found.
+pub fn walk<M: Memory>(
+    reader: &mut PlannedReader<'_, M>,
+    stretch: Stretch,
+    visitor: &mut impl PayloadVisitor,
+    room: Walk,
+) -> Walk {
+    let mut walker = Walker { walk: room, links: None };
     walker.walk.end = match walker.run(reader, stretch, visitor) {
         Ok(end) => end,
         Err((at, reason)) => WalkEnd::Broken { at, reason },

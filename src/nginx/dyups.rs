@@ -14,11 +14,8 @@ use crate::target::memory::{Fault, Memory};
 
 const LIVE: OwnerKind = OwnerKind { key: "dyups.live", label: "dyups upstream", unit: Some("dyups") };
 /// An upstream that was deleted and is kept by references.
-pub const DELETING: OwnerKind = OwnerKind {
-    key: "dyups.deleting",
-    label: "dyups upstream, deleted but still referenced",
-    unit: Some("dyups"),
-};
+pub const DELETING: OwnerKind =
+    OwnerKind { key: "dyups.deleting", label: "dyups upstream, deleted but still referenced", unit: Some("dyups") };
 /// An upstream that was deleted and waits for the module's next look-up.
 pub const UNREFERENCED: OwnerKind = OwnerKind {
     key: "dyups.unreferenced",

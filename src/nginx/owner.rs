@@ -18,7 +18,8 @@ pub struct OwnerKind {
 }
 
 /// A pool that no known root leads to.
-pub const NO_KNOWN_OWNER: OwnerKind = OwnerKind { key: "unknown_pool", label: "pool without a known owner", unit: None };
+pub const NO_KNOWN_OWNER: OwnerKind =
+    OwnerKind { key: "unknown_pool", label: "pool without a known owner", unit: None };
 
 /// A pool with its name: what a root led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,5 +108,4 @@ pub trait OwnerFinder: Send + Sync {
 pub type MakeFinder = fn(NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError>;
 
 /// Every kind of owner that is known. Where two claim the same pool, the earlier one has it.
-pub const FINDERS: &[MakeFinder] =
-    &[super::cycle::finder, super::dyups::finder, super::connection::finder];
+pub const FINDERS: &[MakeFinder] = &[super::cycle::finder, super::dyups::finder, super::connection::finder];

@@ -3,6 +3,7 @@
 use super::layout::PoolLayout;
 use super::scan::{BlockNote, PoolNote, PoolScanner};
 use crate::addr::Addr;
+use crate::malloc::arena::word_at;
 use crate::malloc::chunk::ChunkState;
 use crate::malloc::heap::{ChunkId, Heap};
 use crate::target::memory::Memory;
@@ -49,12 +50,14 @@ fn follow(
     take: &mut impl FnMut(Addr),
 ) -> Result<(), String> {
     let mut node = first;
+    let node_size = (next_offset.max(value_offset) + 8) as usize;
+    let mut bytes = vec![0; node_size];
     for _ in 0..MAX_NODES {
         if node.is_null() {
             return Ok(());
         }
-        let value = memory.read_pointer(node + value_offset).map_err(|fault| fault.to_string())?;
-        let next = memory.read_pointer(node + next_offset).map_err(|fault| fault.to_string())?;
+        memory.read(node, &mut bytes).map_err(|fault| fault.to_string())?;
+        let (value, next) = (Addr(word_at(&bytes, value_offset)), Addr(word_at(&bytes, next_offset)));
         take(value);
         if next == node {
             break;

@@ -90,6 +90,12 @@ impl PayloadVisitor for PoolScanner {
         self.layout.wanted()
     }
 
+    fn reserve(&mut self, chunks: usize) {
+        let nothing = BlockNote { start: Addr::NULL, last: Addr::NULL, end: Addr::NULL, next: Addr::NULL };
+        self.blocks.resize(chunks, nothing);
+        self.blocks.clear();
+    }
+
     fn visit(&mut self, memory: Addr, usable: u64, payload: &[u8]) {
         if (payload.len() as u64) < self.layout.block_header {
             return;

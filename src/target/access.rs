@@ -44,10 +44,9 @@ impl fmt::Display for Refusal {
                 f,
                 "kernel.yama.ptrace_scope is 3, which forbids ptrace until the next boot: take a core dump instead"
             ),
-            Refusal::Yama(scope) => write!(
-                f,
-                "kernel.yama.ptrace_scope is {scope}, and we lack CAP_SYS_PTRACE: run poolscope with sudo"
-            ),
+            Refusal::Yama(scope) => {
+                write!(f, "kernel.yama.ptrace_scope is {scope}, and we lack CAP_SYS_PTRACE: run poolscope with sudo")
+            }
             Refusal::SecurityModule { label: Some(label) } => write!(
                 f,
                 "a security module forbids it (the target runs under \"{label}\"): allow ptrace for poolscope in that \

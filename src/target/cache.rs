@@ -1,11 +1,6 @@
-//! A memory that remembers the pages it was asked for.
-//!
-//! It does two jobs with one mechanism. During the rehearsal on the running target it is the recording: its pages are
-//! those that the analysis needs. During the stop these pages are fetched in a few large vectored reads before the same
-//! analysis runs again, so that only what changed in between costs a system call of its own.
+//! A memory that reads whole pages and keeps them: for following pointers, which mostly stay near each other.
 
-use crate::addr::{Addr, AddrRange};
-use crate::target::live::MAX_RANGES;
+use crate::addr::Addr;
 use crate::target::memory::{Fault, Memory};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
@@ -28,7 +23,6 @@ struct State {
     bytes: Vec<u8>,
     /// The page of the latest hit and where its bytes start: chained reads mostly stay within a page.
     latest: Option<(u64, usize)>,
-    fetched_singly: u64,
 }
 
 impl<M: Memory> PageCache<M> {
@@ -37,18 +31,9 @@ impl<M: Memory> PageCache<M> {
         PageCache { source, page_size, limit, state: RefCell::default() }
     }
 
-    /// The start addresses of all readable pages read so far, in address order.
-    pub fn pages(&self) -> Vec<Addr> {
-        let state = self.state.borrow();
-        let mut pages: Vec<Addr> =
-            state.slots.iter().filter(|(_, slot)| **slot != ABSENT).map(|(page, _)| Addr(*page)).collect();
-        pages.sort_unstable();
-        pages
-    }
-
-    /// How many pages were read by a system call of their own, not by [`PageCache::prefetch`].
-    pub fn fetched_singly(&self) -> u64 {
-        self.state.borrow().fetched_singly
+    /// Bytes of all pages that are kept.
+    pub fn bytes(&self) -> u64 {
+        self.state.borrow().bytes.len() as u64
     }
 
     /// Makes room for `pages` more pages and touches it, so that no page fault of ours falls into the stop.
@@ -62,34 +47,6 @@ impl<M: Memory> PageCache<M> {
         }
         state.bytes.clear();
         state.slots.reserve(pages);
-    }
-
-    /// Reads `pages` (start addresses) in large vectored reads. A page that is gone is left to be found out when asked
-    /// for.
-    pub fn prefetch(&self, pages: &[Addr]) {
-        for batch in pages.chunks(MAX_RANGES) {
-            self.prefetch_batch(batch);
-        }
-    }
-
-    fn prefetch_batch(&self, batch: &[Addr]) {
-        let mut state = self.state.borrow_mut();
-        let start = state.bytes.len();
-        let length = batch.len() * self.page_size as usize;
-        if start + length > self.limit {
-            return;
-        }
-        state.bytes.resize(start + length, 0);
-        let ranges: Vec<AddrRange> = batch.iter().map(|page| AddrRange::sized(*page, self.page_size)).collect();
-        if self.source.read_ranges(&ranges, &mut state.bytes[start..]).is_err() {
-            // One page of many has gone since the rehearsal: each is read when, and if, it is asked for.
-            state.bytes.truncate(start);
-            return;
-        }
-        let first = (start / self.page_size as usize) as u32;
-        for (slot, page) in (first..).zip(batch) {
-            state.slots.insert(page.0, slot);
-        }
     }
 
     /// Offset in `state.bytes` of the page that starts at `page`, reading it if need be; `None` if the cache is full.
@@ -118,7 +75,6 @@ impl<M: Memory> PageCache<M> {
             return Ok(None);
         }
         state.bytes.resize(offset + length, 0);
-        state.fetched_singly += 1;
         match self.source.read(page, &mut state.bytes[offset..]) {
             Ok(()) => {
                 state.slots.insert(page.0, (offset / length) as u32);
@@ -174,17 +130,7 @@ mod tests {
         image.read(Addr(0x1ff0), &mut plain).unwrap();
         cache.read(Addr(0x1ff0), &mut cached).unwrap();
         assert_eq!(plain, cached);
-        assert_eq!(cache.pages(), [Addr(0x1000), Addr(0x2000)]);
-    }
-
-    #[test]
-    fn prefetched_pages_need_no_read_of_their_own() {
-        let image = two_pages();
-        let cache = PageCache::new(&image, 0x1000, 1 << 20);
-        cache.reserve(2);
-        cache.prefetch(&[Addr(0x1000), Addr(0x2000)]);
-        cache.read_u64(Addr(0x1ffc)).unwrap();
-        assert_eq!(cache.fetched_singly(), 0);
+        assert_eq!(cache.bytes(), 0x2000);
     }
 
     #[test]
@@ -193,7 +139,7 @@ mod tests {
         let cache = PageCache::new(&image, 0x1000, 0x1000);
         cache.read_u64(Addr(0x1000)).unwrap();
         assert_eq!(cache.read_u64(Addr(0x2000)), image.read_u64(Addr(0x2000)));
-        assert_eq!(cache.pages(), [Addr(0x1000)]);
+        assert_eq!(cache.bytes(), 0x1000);
     }
 
     #[test]
@@ -203,6 +149,6 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(cache.read_u64(Addr(0x8000)), Err(Fault::Unmapped(_))));
         }
-        assert_eq!(cache.fetched_singly(), 1);
+        assert_eq!(cache.bytes(), 0);
     }
 }

@@ -50,8 +50,10 @@ impl LiveMemory {
 
     /// At most [`MAX_RANGES`] ranges in as many calls as partial answers make necessary.
     fn read_batch(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
-        let mut remote: Vec<RemoteIoVec> =
-            ranges.iter().map(|range| RemoteIoVec { base: range.start.0 as usize, len: range.len() as usize }).collect();
+        let mut remote: Vec<RemoteIoVec> = ranges
+            .iter()
+            .map(|range| RemoteIoVec { base: range.start.0 as usize, len: range.len() as usize })
+            .collect();
         let mut done = 0;
         let mut first = 0;
         while done < buffer.len() {

@@ -30,7 +30,9 @@ pub enum TargetError {
         name: String,
     },
     /// A process that has exited and was not waited for.
-    #[error("{pid} ({name}) is a zombie, its memory is already gone: it waits only for its parent {parent} to collect it")]
+    #[error(
+        "{pid} ({name}) is a zombie, its memory is already gone: it waits only for its parent {parent} to collect it"
+    )]
     Zombie {
         /// Its pid.
         pid: i32,
@@ -40,7 +42,9 @@ pub enum TargetError {
         parent: i32,
     },
     /// Somebody else traces it.
-    #[error("{pid} ({name}) is already traced by {tracer} ({tracer_name}), and Linux allows one tracer: detach that one first")]
+    #[error(
+        "{pid} ({name}) is already traced by {tracer} ({tracer_name}), and Linux allows one tracer: detach that one first"
+    )]
     AlreadyTraced {
         /// The target.
         pid: i32,
@@ -141,7 +145,7 @@ impl Process {
             return Err(TargetError::Zombie { pid, name, parent: stat.ppid });
         }
         if status.tracerpid != 0 {
-            let tracer = status.tracerpid;
+            let tracer = process_of(status.tracerpid);
             let tracer_name = comm(tracer).unwrap_or_else(|| "?".to_owned());
             return Err(TargetError::AlreadyTraced { pid, name, tracer, tracer_name });
         }
@@ -178,6 +182,11 @@ fn age_seconds(stat: &Stat) -> u64 {
     let Ok(uptime) = std::fs::read_to_string("/proc/uptime") else { return 0 };
     let up = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok()).unwrap_or(0.0);
     (up as u64).saturating_sub(stat.starttime / procfs::ticks_per_second().max(1))
+}
+
+/// The process that a thread belongs to: `TracerPid` names the one thread that traces.
+fn process_of(tid: i32) -> i32 {
+    procfs::process::Process::new(tid).and_then(|entry| entry.status()).map_or(tid, |status| status.tgid)
 }
 
 /// The name of any process or thread.

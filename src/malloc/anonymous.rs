@@ -1,0 +1,202 @@
+//! What lies in anonymous memory and on no list: mapped chunks, and pieces of a main arena that has holes.
+
+use super::arena::word_at;
+use super::chunk::{ALIGNMENT, HEADER, PREV_INUSE, SIZE_OFFSET};
+use super::mmapped::{AnonymousScan, MIN_PIECE, MappingRule, MmappedChunk, MmappedFormat, scan};
+use super::read::{HeapReading, Source, end_of};
+use super::reader::{PlannedReader, ReadPlan};
+use super::region::{heap_max_size, main_piece};
+use super::rehearsal::{Rehearsal, Workspace};
+use super::stretches::sweep_regions;
+use super::walk::{NoVisitor, PayloadVisitor, Stretch, Walk, WalkEnd, walk};
+use crate::addr::{Addr, AddrRange};
+use crate::target::memory::Memory;
+
+/// Mapped chunks, and pieces of the main arena that no list names.
+pub(super) fn read_anonymous<B, C, V>(
+    source: &Source<'_, B, C>,
+    rehearsal: &Rehearsal,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) where
+    B: Memory + Sync,
+    C: Memory,
+    V: PayloadVisitor,
+{
+    find_brk_pieces(source, make_visitor, reading);
+    let rule = match source.layout.is_without_fastbins() {
+        true => MappingRule::HeaderIsExtra,
+        false => MappingRule::SizeIncludesHeader,
+    };
+    let format = MmappedFormat { rule, page_size: source.page_size };
+    let mut found = confirm_mmapped(source, format, &rehearsal.mmapped);
+    let wants_piece = reading.arenas[0].is_noncontiguous && !is_main_complete(reading);
+    if !found.agrees_with(&reading.par) || wants_piece {
+        let ranges = anonymous_ranges(source, reading);
+        let pagemap = (source.pagemap)(&ranges);
+        let is_present = |page| pagemap.may_hold_data(page);
+        found = scan(source.bulk, format, &ranges, &is_present, wants_piece.then_some(MIN_PIECE));
+        find_mapped_pieces(source, &found.piece_candidates, make_visitor, reading);
+    }
+    let mut visitor = make_visitor();
+    for chunk in &found.mmapped {
+        visit_mmapped(source, chunk, &mut visitor);
+    }
+    reading.visitors.push(visitor);
+    reading.mmapped = found.mmapped;
+}
+
+/// The mapped chunks that a rehearsal found, as far as they are still what they were.
+fn confirm_mmapped<B: Memory, C>(
+    source: &Source<'_, B, C>,
+    format: MmappedFormat,
+    known: &[MmappedChunk],
+) -> AnonymousScan {
+    let mut confirmed = AnonymousScan::default();
+    for chunk in known {
+        let mut header = [0; HEADER as usize];
+        let start = chunk.chunk.start();
+        if source.bulk.read(start, &mut header).is_ok() && format.parse(start, &header, chunk.mapping) == Some(*chunk) {
+            confirmed.mmapped.push(*chunk);
+        }
+    }
+    confirmed
+}
+
+fn visit_mmapped<B: Memory, C>(source: &Source<'_, B, C>, chunk: &MmappedChunk, visitor: &mut impl PayloadVisitor) {
+    let mut payload = vec![0; visitor.wanted().min(chunk.usable) as usize];
+    if source.bulk.read(chunk.chunk.memory(), &mut payload).is_ok() {
+        visitor.visit(chunk.chunk.memory(), chunk.usable, &payload);
+    }
+}
+
+/// Anonymous memory without the heaps of other arenas and the known pieces of the main one.
+fn anonymous_ranges<B, C, V>(source: &Source<'_, B, C>, reading: &HeapReading<V>) -> Vec<AddrRange> {
+    let largest = heap_max_size(&reading.par);
+    let taken: Vec<AddrRange> = reading
+        .regions
+        .iter()
+        .map(|region| match region.region.arena {
+            0 => AddrRange::new(region.region.chunks.start, end_of(region)),
+            _ => AddrRange::sized(region.region.chunks.start.align_down(largest), largest),
+        })
+        .collect();
+    let mut free = Vec::new();
+    for range in source.maps.anonymous_ranges() {
+        subtract(range, &taken, source.page_size, &mut free);
+    }
+    free
+}
+
+fn subtract(range: AddrRange, taken: &[AddrRange], page_size: u64, free: &mut Vec<AddrRange>) {
+    let mut start = range.start;
+    let mut inside: Vec<&AddrRange> = taken.iter().filter(|taken| taken.overlaps(range)).collect();
+    inside.sort_unstable();
+    for taken in inside {
+        let end = taken.start.align_down(page_size);
+        if start < end {
+            free.push(AddrRange::new(start, end));
+        }
+        start = start.max(taken.end.align_up(page_size));
+    }
+    if start < range.end {
+        free.push(AddrRange::new(start, range.end));
+    }
+}
+
+fn is_main_complete<V>(reading: &HeapReading<V>) -> bool {
+    let walked: u64 = reading
+        .regions
+        .iter()
+        .filter(|region| region.region.arena == 0)
+        .map(|region| end_of(region).0 - region.region.chunks.start.0 + region.region.overhead)
+        .sum();
+    walked >= reading.arenas[0].system_mem
+}
+
+/// Somebody else's sbrk leaves a hole in the brk heap: malloc closes its piece with fenceposts and starts another behind
+/// the hole, at an address that nothing records. It is the first one from which a walk leads to the top, or to further
+/// fenceposts.
+fn find_brk_pieces<B, C, V>(source: &Source<'_, B, C>, make_visitor: &impl Fn() -> V, reading: &mut HeapReading<V>)
+where
+    B: Memory + Sync,
+    V: PayloadVisitor,
+{
+    let top = reading.arenas[0].top;
+    loop {
+        let of_main = || reading.regions.iter().filter(|region| region.region.arena == 0);
+        if of_main().any(|region| region.end == WalkEnd::Top) {
+            return;
+        }
+        let Some(last) = of_main().max_by_key(|region| region.region.chunks.start) else { return };
+        let WalkEnd::Fenceposts(after) = last.end else { return };
+        let Some(rest) = main_piece(source.maps, after).filter(|rest| rest.chunks.contains(after)) else { return };
+        let Some(start) = first_chunk_after_hole(source.bulk, rest.chunks, top) else { return };
+        add_piece(source, start, make_visitor, reading);
+    }
+}
+
+fn first_chunk_after_hole<B: Memory>(memory: &B, rest: AddrRange, top: Addr) -> Option<Addr> {
+    /// A hole larger than this is not searched: 16 bytes at a time that would take too long.
+    const LARGEST_HOLE: u64 = 64 << 20;
+    let plan = ReadPlan::default();
+    let mut reader = PlannedReader::new(memory, &plan, rest.end, Vec::new());
+    let mut at = rest.start;
+    while at < rest.end && at.0 - rest.start.0 < LARGEST_HOLE {
+        let word = word_at(reader.bytes(at, HEADER).ok()?, SIZE_OFFSET);
+        let is_plausible = word & 0xf == PREV_INUSE && word > HEADER && word < rest.end.0 - at.0 + HEADER;
+        if is_plausible && leads_to_end(memory, Stretch { region: rest, from: at, to: rest.end, top }) {
+            return Some(at);
+        }
+        at = at + ALIGNMENT;
+    }
+    None
+}
+
+fn leads_to_end<B: Memory>(memory: &B, stretch: Stretch) -> bool {
+    let plan = ReadPlan::default();
+    let mut reader = PlannedReader::new(memory, &plan, stretch.region.end, Vec::new());
+    let walked = walk(&mut reader, stretch, &mut NoVisitor, Walk::with_room_for(0));
+    walked.end.is_whole()
+}
+
+/// After brk failed, the main arena gets pieces by mmap; each is proven by a walk to the top or to fenceposts.
+fn find_mapped_pieces<B, C, V>(
+    source: &Source<'_, B, C>,
+    candidates: &[Addr],
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) where
+    B: Memory + Sync,
+    V: PayloadVisitor,
+{
+    let top = reading.arenas[0].top;
+    for start in candidates {
+        if is_main_complete(reading) {
+            return;
+        }
+        let taken =
+            reading.regions.iter().any(|region| region.region.chunks.start <= *start && *start < end_of(region));
+        let Some(piece) = main_piece(source.maps, *start).filter(|_| !taken) else { continue };
+        let stretch = Stretch { region: piece.chunks, from: *start, to: piece.chunks.end, top };
+        if leads_to_end(source.bulk, stretch) {
+            add_piece(source, *start, make_visitor, reading);
+        }
+    }
+}
+
+fn add_piece<B, C, V>(
+    source: &Source<'_, B, C>,
+    start: Addr,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) where
+    B: Memory + Sync,
+    V: PayloadVisitor,
+{
+    if let Some(piece) = main_piece(source.maps, start) {
+        let nothing = Rehearsal::default();
+        let mut workspace = Workspace::for_plan(&nothing, 1, make_visitor);
+        sweep_regions(source, &nothing, vec![piece], &mut workspace, make_visitor, reading);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a rehearsal on the running target leaves for the reading in earnest, and what is made ready for it before the stop.
+
+use super::chunk::HEADER;
+use super::mmapped::MmappedChunk;
+use super::read::{HeapReading, RegionReading};
+use super::reader::ReadPlan;
+use super::sweep::Slot;
+use super::walk::PayloadVisitor;
+use crate::addr::Addr;
+use rustc_hash::FxHashMap;
+
+/// What a rehearsal leaves for the reading in earnest.
+#[derive(Debug, Clone, Default)]
+pub struct Rehearsal {
+    /// By the first chunk's start.
+    pub(super) plans: FxHashMap<Addr, ReadPlan>,
+    /// Where pieces of the main arena start, after the first.
+    pub(super) pieces: Vec<Addr>,
+    pub(super) mmapped: Vec<MmappedChunk>,
+}
+
+impl Rehearsal {
+    /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and the work is to be shared by
+    /// `threads` threads.
+    pub fn of<V>(reading: &HeapReading<V>, wanted: u64, page_size: u64, threads: u64) -> Rehearsal {
+        // Several pieces for each thread, so that none is left with much to do when the others have finished.
+        let pieces = if threads > 1 { threads * 8 } else { 1 };
+        let plan = |region: &RegionReading| {
+            let plan = ReadPlan::for_chunks(&region.chunks, HEADER + wanted.max(HEADER), page_size, pieces);
+            (region.region.chunks.start, plan)
+        };
+        let main_pieces = reading.regions.iter().filter(|region| region.region.arena == 0).skip(1);
+        Rehearsal {
+            plans: reading.regions.iter().map(plan).collect(),
+            pieces: main_pieces.map(|region| region.region.chunks.start).collect(),
+            mmapped: reading.mmapped.clone(),
+        }
+    }
+
+    /// Bytes that the plans will read.
+    pub fn planned_bytes(&self) -> u64 {
+        self.plans.values().map(ReadPlan::bytes).sum()
+    }
+}
+
+/// Memory that the reading in earnest writes into. It is allocated and touched before the stop: a page fault costs more
+/// than reading the page from the target.
+#[derive(Debug)]
+pub struct Workspace<V> {
+    /// One for each reading thread.
+    pub(super) buffers: Vec<Vec<u8>>,
+    /// By the first chunk's start of each region, those of the first stretch first.
+    slots: FxHashMap<Addr, std::vec::IntoIter<Slot<V>>>,
+}
+
+/// Bytes of a reading thread's buffer.
+const BUFFER: usize = 512 * 1024;
+
+/// Chunks that may come on top of those that the rehearsal found, as a part of these.
+const SPARE: usize = 16;
+
+impl<V: PayloadVisitor> Workspace<V> {
+    /// Room for what the rehearsal has found, and a little more.
+    pub fn for_plan(rehearsal: &Rehearsal, threads: u64, make_visitor: &impl Fn() -> V) -> Workspace<V> {
+        let slots = |plan: &ReadPlan| -> Vec<Slot<V>> {
+            let room = plan.chunks.iter().map(|chunks| chunks + chunks / SPARE);
+            room.map(|chunks| Slot::with_room_for(chunks, make_visitor())).collect()
+        };
+        Workspace {
+            buffers: (0..threads.max(1)).map(|_| vec![1; BUFFER]).collect(),
+            slots: rehearsal.plans.iter().map(|(region, plan)| (*region, slots(plan).into_iter())).collect(),
+        }
+    }
+
+    /// The slot for the next stretch of the region that starts with the chunk at `region`.
+    pub(super) fn slot(&mut self, region: Addr, make_visitor: &impl Fn() -> V) -> Slot<V> {
+        let prepared = self.slots.get_mut(&region).and_then(Iterator::next);
+        prepared.unwrap_or_else(|| Slot::with_room_for(0, make_visitor()))
+    }
+}

@@ -1,0 +1,102 @@
+//! Regions in stretches: cut at chunks that the rehearsal knows, walked in parallel, and joined where one proves the next.
+
+use super::read::{HeapReading, RegionReading, Source};
+use super::reader::{PlannedReader, ReadPlan};
+use super::region::Region;
+use super::rehearsal::{Rehearsal, Workspace};
+use super::sweep::{Job, sweep};
+use super::walk::{PayloadVisitor, Stretch, Walk, WalkEnd, walk};
+use crate::addr::Addr;
+use crate::target::memory::Memory;
+
+/// Walks regions, cut into stretches where the rehearsal says so.
+pub(super) fn sweep_regions<B, C, V>(
+    source: &Source<'_, B, C>,
+    rehearsal: &Rehearsal,
+    regions: Vec<Region>,
+    workspace: &mut Workspace<V>,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) where
+    B: Memory + Sync,
+    V: PayloadVisitor,
+{
+    let no_plan = ReadPlan::default();
+    let mut jobs = Vec::new();
+    for region in &regions {
+        let plan = rehearsal.plans.get(&region.chunks.start).unwrap_or(&no_plan);
+        let top = reading.arenas.get(region.arena).map_or(Addr::NULL, |arena| arena.top);
+        jobs.extend(stretches(region, plan, top).into_iter().map(|stretch| Job { stretch, plan }));
+    }
+    let slots = jobs.iter().map(|job| workspace.slot(job.stretch.region.start, make_visitor)).collect();
+    let buffers = std::mem::take(&mut workspace.buffers);
+    let swept = sweep(source.bulk, &jobs, slots, buffers, source.wanted);
+    reading.caught.extend(swept.caught);
+    let mut walks = swept.walks.into_iter().zip(&jobs).peekable();
+    for region in regions {
+        let mut walked = Vec::new();
+        while let Some(((walk, visitor), job)) =
+            walks.next_if(|(_, job)| job.stretch.region.start == region.chunks.start)
+        {
+            reading.visitors.push(visitor);
+            walked.push((walk, job.stretch));
+        }
+        let joined = join(source, region, walked, make_visitor, reading);
+        reading.regions.push(joined);
+    }
+}
+
+fn stretches(region: &Region, plan: &ReadPlan, top: Addr) -> Vec<Stretch> {
+    let mut bounds = vec![region.chunks.start];
+    bounds.extend(plan.cuts.iter().filter(|cut| region.chunks.contains(**cut) && **cut > region.chunks.start));
+    bounds.push(region.chunks.end);
+    let pair = |pair: &[Addr]| Stretch { region: region.chunks, from: pair[0], to: pair[1], top };
+    bounds.windows(2).map(pair).collect()
+}
+
+/// Joins the walks of a region's stretches. A stretch that ends exactly where the next one began proves that beginning;
+/// where the heap has changed since the rehearsal, the rest is walked anew from where the proof ends.
+fn join<B, C, V>(
+    source: &Source<'_, B, C>,
+    region: Region,
+    walked: Vec<(Walk, Stretch)>,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) -> RegionReading
+where
+    B: Memory,
+    V: PayloadVisitor,
+{
+    let mut joined = RegionReading { region, chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
+    let mut walked = walked.into_iter().peekable();
+    while let Some((part, stretch)) = walked.next() {
+        joined.chunks.extend(part.chunks);
+        joined.free_links.extend(part.free_links);
+        joined.end = part.end;
+        match (&joined.end, walked.peek()) {
+            (WalkEnd::Limit(at), Some((_, next))) if *at != next.from => {
+                let rest = Stretch { from: *at, to: stretch.region.end, ..stretch };
+                let mut visitor = make_visitor();
+                let plan = ReadPlan::default();
+                let mut reader = PlannedReader::new(source.bulk, &plan, rest.region.end, Vec::new());
+                let walk = walk(&mut reader, rest, &mut visitor, Walk::with_room_for(0));
+                reading.visitors.push(visitor);
+                joined.chunks.extend(walk.chunks);
+                joined.free_links.extend(walk.free_links);
+                joined.end = walk.end;
+                break;
+            }
+            (WalkEnd::Limit(_), _) => {}
+            // A damaged header costs its own stretch only: the next one starts at a place known from the rehearsal.
+            (WalkEnd::Broken { at, reason }, Some((_, next))) => {
+                let problem = format!("the chunk at {at}: {reason}; the walk goes on at {}", next.from);
+                reading.problems.push(problem);
+            }
+            (WalkEnd::Top | WalkEnd::Fenceposts(_), _) | (_, None) => break,
+        }
+    }
+    if let WalkEnd::Broken { at, reason } = &joined.end {
+        reading.problems.push(format!("the chunk at {at}: {reason}; the walk of {} ends there", region.chunks));
+    }
+    joined
+}
