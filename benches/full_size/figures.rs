@@ -88,7 +88,7 @@ pub(crate) fn of_module(generations: &[Generation]) -> Figures {
 pub(crate) fn of_poolscope(scratch: &Scratch, worker: &Worker) -> Result<Figures, Failure> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_poolscope"));
     command.args(["snapshot", "--format", "json"]).arg(worker.pid.to_string());
-    let finished = run::run(command, Duration::from_secs(60), scratch)?;
+    let finished = run::run(command, Duration::from_secs(20), scratch)?;
     let snapshot: Value = serde_json::from_str(&finished.stdout)?;
     let mut figures = Figures::default();
     let arenas = snapshot.pointer("/books/arenas").and_then(Value::as_array).ok_or("the snapshot has no arenas")?;

@@ -235,12 +235,13 @@ fn add_region(books: &mut ArenaBooks, region: &SettledRegion, chunks: &[Chunk]) 
     }
 }
 
-/// Holes between pieces of the main arena that lie in one brk heap.
+/// Holes between pieces of the brk heap, which malloc counts among its own. Between pieces that were mapped it knows of no
+/// holes: mapped chunks may lie there.
 fn add_holes(books: &mut Books, heap: &Heap) {
-    let pieces: Vec<&SettledRegion> = heap.regions.iter().filter(|region| region.region.arena == 0).collect();
+    let pieces: Vec<&SettledRegion> = heap.regions.iter().filter(|region| region.region.is_brk).collect();
     for pair in pieces.windows(2) {
         let [before, after] = pair else { continue };
-        // Both pieces' mappings end at the same place exactly if they are in the same heap.
+        // Both pieces' mappings end at the same place unless somebody has unmapped a part of the brk heap.
         if before.region.chunks.end == after.region.chunks.end
             && let Some(main) = books.arenas.first_mut()
         {

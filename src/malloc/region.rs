@@ -25,19 +25,24 @@ pub struct Region {
     pub chunks: AddrRange,
     /// Bytes before the first chunk that the arena counts as its own: `heap_info`, the arena itself, alignment.
     pub overhead: u64,
+    /// True for a piece of the brk heap.
+    pub is_brk: bool,
 }
 
-/// The readable range that holds `address`, with the ranges that touch it: the brk heap or anonymous memory.
-fn enclosing(maps: &Maps, address: Addr) -> Option<AddrRange> {
-    let mut ranges = maps.heap_ranges().into_iter().chain(maps.anonymous_ranges());
-    ranges.find(|range| range.contains(address))
+/// The readable range that holds `address`, with the ranges that touch it, and whether it is the brk heap: otherwise it is
+/// anonymous memory.
+fn enclosing(maps: &Maps, address: Addr) -> Option<(AddrRange, bool)> {
+    let brk = maps.heap_ranges().into_iter().map(|range| (range, true));
+    let mut ranges = brk.chain(maps.anonymous_ranges().into_iter().map(|range| (range, false)));
+    ranges.find(|(range, _)| range.contains(address))
 }
 
 /// The piece of the main arena that starts at `start`, as long as its mapping.
 pub fn main_piece(maps: &Maps, start: Addr) -> Option<Region> {
     let first = start.align_up(ALIGNMENT);
-    let range = enclosing(maps, first)?;
-    Some(Region { arena: 0, chunks: AddrRange::new(first, range.end), overhead: first.0 - start.0 })
+    let (range, is_brk) = enclosing(maps, first)?;
+    let overhead = first.checked_offset_from(start)?;
+    Some(Region { arena: 0, chunks: AddrRange::new(first, range.end), overhead, is_brk })
 }
 
 /// The largest size of a heap, which is also what heaps are aligned to (glibc arena.c, `heap_max_size`).
@@ -76,7 +81,7 @@ pub fn heaps(
         let arena_size = if previous == 0 { layout.state.size } else { 0 };
         let first = (heap + info.size + arena_size).align_up(ALIGNMENT);
         let chunks = AddrRange::new(first, heap + used);
-        regions.push(Region { arena: index, chunks, overhead: first.0 - heap.0 });
+        regions.push(Region { arena: index, chunks, overhead: first.0.saturating_sub(heap.0), is_brk: false });
         if previous == 0 {
             break None;
         }

@@ -1,6 +1,6 @@
 //! Regions in stretches: cut at chunks that the rehearsal knows, walked in parallel, and joined where one proves the next.
 
-use super::read::{HeapReading, RegionReading, Source};
+use super::read::{HeapReading, RegionReading, Source, end_of};
 use super::reader::{PlannedReader, ReadPlan};
 use super::region::Region;
 use super::rehearsal::{Rehearsal, Workspace};
@@ -41,9 +41,22 @@ pub(super) fn sweep_regions<B, C, V>(
             reading.visitors.push(visitor);
             walked.push((walk, job.stretch));
         }
+        let problems = reading.problems.len();
         let joined = join(source, region, walked, make_visitor, reading);
+        if rehearsal.pieces.contains(&region.chunks.start) && !is_proven(&joined, reading) {
+            // No such piece any more, or never one: the rehearsal reads a heap that changes.
+            reading.problems.truncate(problems);
+            continue;
+        }
         reading.regions.push(joined);
     }
+}
+
+/// True for a piece of the main arena that ends as one can, and does not lie in what was walked already.
+fn is_proven<V>(piece: &RegionReading, reading: &HeapReading<V>) -> bool {
+    let start = piece.region.chunks.start;
+    let is_new = |known: &RegionReading| start < known.region.chunks.start || end_of(known) <= start;
+    piece.end.is_whole() && reading.regions.iter().all(is_new)
 }
 
 fn stretches(region: &Region, plan: &ReadPlan, top: Addr) -> Vec<Stretch> {

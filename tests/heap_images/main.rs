@@ -1,0 +1,11 @@
+//! Heaps laid out in memory as glibc would have left them: what is read of them must be what was laid, whatever the heap,
+//! and whatever has damaged it the reading must end and say so.
+
+mod builder;
+mod circles;
+mod damage;
+mod glibcs;
+mod lists;
+mod reading;
+mod spec;
+mod walks;
