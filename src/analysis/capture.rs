@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
             let source = self.source(&self.prepared.maps, &[], &recorder, &[]);
             let Ok(reading) = self.read(&source, &nothing, workspace, drop) else { continue };
             let wanted = self.pools.wanted();
-            let plan = Rehearsal::of(&reading.heap, wanted, self.prepared.page_size, self.threads());
+            let plan = Rehearsal::of(&reading.heap, wanted, self.threads());
             // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
             best = Rehearsed { plan, lines: recorder.lines() };
             if reading.heap.regions.iter().all(|region| region.end.is_whole()) {

@@ -160,10 +160,11 @@ impl Par {
 
 /// The little-endian word at `offset`; what lies past the end counts as zero, so that a field at a structure's end that
 /// is narrower than a word can be read as one.
+#[inline]
 pub(crate) fn word_at(bytes: &[u8], offset: u64) -> u64 {
-    let mut word = [0; 8];
     let tail = bytes.get(offset as usize..).unwrap_or_default();
-    let count = tail.len().min(8);
-    word[..count].copy_from_slice(&tail[..count]);
-    u64::from_le_bytes(word)
+    match tail.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
 }

@@ -13,7 +13,8 @@ const SIGNATURE: u32 = 0x5054_5448;
 
 /// Offsets in `ngx_http_request_t`, and on to the peer's connection.
 pub struct RequestLayout {
-    size: u64,
+    /// How many bytes from a request's start hold all fields below: a small part of it.
+    wanted: u64,
     signature: u64,
     connection: u64,
     pool: u64,
@@ -44,23 +45,28 @@ impl RequestLayout {
         }
         let request = nginx.debug.layout("ngx_http_request_s")?;
         let upstream = nginx.debug.layout("ngx_http_upstream_s")?;
+        let (signature, connection) = (request.offset("signature")?, request.offset("connection")?);
+        let (pool, to_upstream) = (request.offset("pool")?, request.offset("upstream")?);
         Ok(Some(RequestLayout {
-            size: request.size,
-            signature: request.offset("signature")?,
-            connection: request.offset("connection")?,
-            pool: request.offset("pool")?,
-            upstream: request.offset("upstream")?,
+            wanted: signature.max(connection).max(pool).max(to_upstream) + 8,
+            signature,
+            connection,
+            pool,
+            upstream: to_upstream,
             peer_connection: upstream.offset("peer.connection")?,
         }))
     }
 
     /// What the connection at `connection` is to the request at `data`; `None` if there is no request.
     pub fn owner_of(&self, memory: &dyn Memory, connection: Addr, data: Addr) -> Option<RequestOwner> {
-        if data.is_null() || memory.read_u32(data + self.signature).ok()? != SIGNATURE {
+        if data.is_null() {
             return None;
         }
-        let mut bytes = vec![0; self.size as usize];
+        let mut bytes = vec![0; self.wanted as usize];
         memory.read(data, &mut bytes).ok()?;
+        if word_at(&bytes, self.signature) as u32 != SIGNATURE {
+            return None;
+        }
         if word_at(&bytes, self.connection) == connection.0 {
             return Some(RequestOwner::Client { pool: Addr(word_at(&bytes, self.pool)) });
         }
