@@ -66,11 +66,11 @@ fn a_zombie() {
 
 #[test]
 fn a_kernel_thread() {
-    let kernel_thread = std::fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim() == "kthreadd");
-    match kernel_thread {
-        true => assert_pid_refused(2, &["kthreadd", "kernel thread"]),
-        // In a container pid 2, if there is one, is an ordinary process: then no kernel thread can be seen at all.
-        false => assert!(std::fs::read_to_string("/proc/1/status").is_ok()),
+    // kthreadd is pid 2, or in a container not to be seen at all: then pid 2 is somebody else, or nobody.
+    match std::fs::read_to_string("/proc/2/comm").as_deref().map(str::trim) {
+        Ok("kthreadd") => assert_pid_refused(2, &["kthreadd", "kernel thread"]),
+        Ok(_) => assert!(!poolscope(&["snapshot", "2"]).stderr.contains("kernel thread")),
+        Err(_) => assert_pid_refused(2, &["no process 2"]),
     }
 }
 
@@ -120,6 +120,55 @@ fn a_process_of_another_user() {
         // Not root ourselves: then the first process is one of another user.
         None => assert_pid_refused(1, &["CAP_SYS_PTRACE", "sudo"]),
     }
+}
+
+#[test]
+fn a_process_that_is_not_dumpable() {
+    let program = Helper::start(HelperKind::Undumpable).unwrap();
+    match as_nobody(program.pid()) {
+        // It runs as root here, which is told first: being another user's is reason enough.
+        Some(output) => {
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
+            // With the capability it is no obstacle.
+            assert_eq!(poolscope(&["snapshot", &program.pid().to_string()]).status, 0);
+        }
+        None => assert_pid_refused(program.pid(), &["not dumpable", "CAP_SYS_PTRACE"]),
+    }
+}
+
+/// A process with a library of that name loaded first, as one that replaces malloc would be.
+fn with_library(name: &str) -> std::process::Child {
+    let folder = std::env::temp_dir().join(format!("poolscope-library-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let source = folder.join("library.c");
+    std::fs::write(&source, "int poolscope_test_library;\n").unwrap();
+    let library = folder.join(name);
+    let compiler = ["-shared", "-fPIC", "-o"];
+    let status = std::process::Command::new("cc").args(compiler).arg(&library).arg(&source).status().unwrap();
+    assert!(status.success());
+    let child = std::process::Command::new("sleep").arg("60").env("LD_PRELOAD", &library).spawn().unwrap();
+    let maps = || std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !(maps().contains(name) && maps().contains("libc.so.6")) {
+        assert!(std::time::Instant::now() < deadline, "{}", maps());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    child
+}
+
+#[test]
+fn another_allocator_is_named_and_its_heap_not_walked() {
+    let mut child = with_library("libjemalloc.so.2");
+    let answer = poolscope(&["snapshot", &child.id().to_string()]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(answer.status, 3, "{}", answer.stderr);
+    assert!(answer.stdout.contains("the allocator is jemalloc"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("[heap], not walked"), "{}", answer.stdout);
+    assert!(!answer.stdout.contains("glibc, in use"), "{}", answer.stdout);
 }
 
 #[test]

@@ -96,17 +96,25 @@ fn mapped_rows(maps: &Maps, glibc: Amount) -> Vec<MemoryRow> {
     }
     anonymous.size = anonymous.size.saturating_sub(glibc.size);
     anonymous.resident = anonymous.resident.saturating_sub(glibc.resident);
+    anonymous.swapped = anonymous.swapped.saturating_sub(glibc.swapped);
     vec![
         shared.row("shared_memory", "shared memory zones"),
-        anonymous.row("other_anonymous", "LuaJIT, thread stacks, other anonymous"),
+        anonymous.row("other_anonymous", "other anonymous (thread stacks, LuaJIT)"),
         files.row("files", "files (binary, libraries)"),
         stacks.row("stacks", "stack"),
     ]
 }
 
-/// All rows of a process whose heap is not known.
+/// All rows of a process whose heap is not known: malloc's memory is somewhere in the first two.
 pub fn without_heap(maps: &Maps) -> Vec<MemoryRow> {
-    mapped_rows(maps, Amount::default())
+    let mut heap = Amount::default();
+    maps.0.iter().filter(|mapping| mapping.backing == Backing::Heap).for_each(|mapping| heap.add(mapping));
+    let mut rows = vec![heap.row("brk_heap", "[heap], not walked")];
+    rows.extend(mapped_rows(maps, heap));
+    for row in rows.iter_mut().filter(|row| row.kind == "other_anonymous") {
+        row.label = "other anonymous (malloc's own may be here)".to_owned();
+    }
+    rows
 }
 
 /// All rows. `in_pools` is how many bytes of what is in use belong to pools; `None` if the target has no pools.

@@ -11,8 +11,8 @@ use crate::nginx::owner::{NamedPool, Stopped};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
 use crate::target::cache::PageCache;
-use crate::target::freeze::{Freeze, Patience, StopPlace};
-use crate::target::lines::{CaughtLine, LINE, LineCache, LineRecorder};
+use crate::target::freeze::{Freeze, FreezeError, Patience, StopPlace};
+use crate::target::lines::{CaughtLine, LineCache, LineRecorder};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
@@ -62,22 +62,38 @@ pub fn capture(prepared: &Prepared, glibc: &Glibc, progress: &dyn Progress) -> R
     pages.reserve(SPARE_PAGES);
     let cache = LineCache::new(pages, lines.clone());
     progress.step("stopping it for a moment");
-    let freeze = Freeze::stop(prepared.process.pid, Patience::default())?;
-    let answer = reader.read_stopped(&freeze, &cache, &lines, &plan, workspace);
-    let (place, threads) = (freeze.place(), freeze.thread_ids().len());
-    let pause = freeze.release();
-    let reading = answer.map_err(|fault| reader.fault(fault))?;
+    let taken = on_own_thread(|| reader.take(cache, &lines, &plan, workspace))??;
+    let reading = taken.answer.map_err(|fault| SnapshotError::Memory { pid: prepared.process.pid, fault })?;
     prepared.process.confirm()?;
     Ok(Capture {
         heap: reading.heap,
         lists: reading.lists,
         named: reading.named,
         problems: reading.problems,
-        pause,
-        place,
-        threads,
-        bytes_read: plan.planned_bytes() + lines.len() as u64 * LINE + cache.page_bytes(),
+        pause: taken.pause,
+        place: taken.place,
+        threads: taken.threads,
+        bytes_read: plan.planned_bytes() + taken.page_bytes,
     })
+}
+
+/// Runs `work` on a thread that ends with it. Only the end of the tracing thread makes the kernel let go of a thread of the
+/// target that would not stop.
+fn on_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, SnapshotError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, work).map_err(SnapshotError::Thread)?;
+        thread.join().map_or_else(|panic| std::panic::resume_unwind(panic), Ok)
+    })
+}
+
+/// What came of a stop.
+struct Taken {
+    answer: Result<Reading, Fault>,
+    place: StopPlace,
+    threads: usize,
+    pause: Duration,
+    /// Bytes that were read apart from what was planned.
+    page_bytes: u64,
 }
 
 /// What a rehearsal has learnt.
@@ -130,14 +146,30 @@ impl<'a> Reader<'a> {
             let source = self.source(&self.prepared.maps, &[], &recorder, &[]);
             let Ok(reading) = self.read(&source, &nothing, workspace, drop) else { continue };
             let wanted = self.pools.wanted();
-            let plan = Rehearsal::of(&reading.heap, wanted, self.threads());
+            let lines = recorder.lines();
+            let plan = Rehearsal::of(&reading.heap, wanted, &lines, self.threads());
             // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
-            best = Rehearsed { plan, lines: recorder.lines() };
+            best = Rehearsed { plan, lines };
             if reading.heap.regions.iter().all(|region| region.end.is_whole()) {
                 break;
             }
         }
         best
+    }
+
+    /// Stop, read, let go.
+    fn take(
+        &self,
+        cache: LineCache<&LiveMemory>,
+        lines: &[Addr],
+        plan: &Rehearsal,
+        workspace: Workspace<PoolScanner>,
+    ) -> Result<Taken, FreezeError> {
+        let freeze = Freeze::stop(self.prepared.process.pid, Patience::default())?;
+        let answer = self.read_stopped(&freeze, &cache, lines, plan, workspace);
+        let (place, threads) = (freeze.place(), freeze.thread_ids().len());
+        let pause = freeze.release();
+        Ok(Taken { answer, place, threads, pause, page_bytes: cache.page_bytes() })
     }
 
     fn read_stopped(
@@ -212,9 +244,5 @@ impl<'a> Reader<'a> {
                 reading.problems.push(format!("{} could not be looked through to the end: {error}", finder.what()));
             }
         }
-    }
-
-    fn fault(&self, fault: Fault) -> SnapshotError {
-        SnapshotError::Memory { pid: self.prepared.process.pid, fault }
     }
 }

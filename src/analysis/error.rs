@@ -29,6 +29,9 @@ pub enum SnapshotError {
         /// The cause.
         source: std::io::Error,
     },
+    /// We could not start a thread.
+    #[error("cannot start a thread to read with: {0}; the machine is short of processes or memory")]
+    Thread(#[source] std::io::Error),
     /// malloc's own variables could not be read.
     #[error("cannot read malloc's state in process {pid}: {fault}; if it is exiting, give another worker's pid")]
     Memory {

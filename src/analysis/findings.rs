@@ -27,7 +27,11 @@ struct Generations {
 /// What stands out, most important first.
 pub fn findings(snapshot: &Snapshot, pools: &[OwnedPool], binary: &LoadedModule) -> Vec<Finding> {
     let mut findings = deleted_upstreams(pools, binary);
-    findings.extend(pools_without_owner(&snapshot.owners));
+    findings.extend(large_pool(snapshot, pools));
+    // Where no owner was looked for, that none was found says nothing.
+    if snapshot.layouts.nginx.kind == "dwarf" {
+        findings.extend(pools_without_owner(&snapshot.owners));
+    }
     findings.extend(outside_pools(snapshot));
     findings.extend(free_but_kept(snapshot));
     findings
@@ -109,6 +113,20 @@ fn ranges(numbers: &mut [u64]) -> String {
         text.push_str(",…");
     }
     text
+}
+
+/// One pool that holds much of everything: a request or connection that has lived too long, or a cycle that something
+/// keeps allocating from.
+fn large_pool(snapshot: &Snapshot, pools: &[OwnedPool]) -> Option<Finding> {
+    let largest = pools.iter().max_by_key(|owned| owned.pool.bytes())?;
+    let bytes = largest.pool.bytes();
+    let is_notable = bytes >= NOTABLE_BYTES && bytes * 100 / snapshot.in_use_bytes().max(1) >= NOTABLE_PERCENT;
+    is_notable.then(|| Finding::LargePool {
+        address: largest.pool.address.0,
+        label: largest.kind().label.to_owned(),
+        bytes,
+        path: largest.named.as_ref().map(|named| named.path.clone()).unwrap_or_default(),
+    })
 }
 
 fn pools_without_owner(owners: &[OwnerSummary]) -> Option<Finding> {

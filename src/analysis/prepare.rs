@@ -14,6 +14,8 @@ use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::modules::{Module, open_executable, open_library};
 use crate::target::process::{Process, TargetError};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// A module with its debug info.
 pub struct LoadedModule {
@@ -83,7 +85,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<P
     let library = open_library(pid, &maps, is_glibc).map_err(|error| open("C library", error))?;
     progress.step("reading debug info");
     let mut options = options.clone();
-    options.debug.root = Some(format!("/proc/{pid}/root").into());
+    options.debug.root = root_of(pid);
     let (binary, library) = load_both(binary, library, &options)?;
     let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
     let mut prepared = Prepared {
@@ -91,7 +93,10 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<P
         maps,
         memory,
         page_size: crate::target::page_size(),
-        allocator_version: library.as_ref().and_then(|library| library.version.clone()),
+        allocator_version: match allocator {
+            Allocator::Glibc => library.as_ref().and_then(|library| library.version.clone()),
+            _ => None,
+        },
         binary,
         allocator,
         glibc_source: LayoutSource::none(),
@@ -102,6 +107,16 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<P
     prepared.add_glibc(library.as_ref());
     prepared.add_nginx();
     Ok(prepared)
+}
+
+/// The target's root as seen from here; `None` if it has the same as we: paths are then shown as everybody knows them.
+fn root_of(pid: i32) -> Option<PathBuf> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let root = |pid: &str| std::fs::metadata(format!("/proc/{pid}/root/")).ok().map(|root| (root.dev(), root.ino()));
+    let target = pid.to_string();
+    let is_same = |ours: Option<_>, its: Option<_>| ours.is_some() && ours == its;
+    let shares_root = is_same(namespace("self"), namespace(&target)) && root("self") == root(&target);
+    (!shares_root).then(|| format!("/proc/{pid}/root").into())
 }
 
 fn refused(pid: i32, process: &Process, error: std::io::Error) -> SnapshotError {
@@ -164,14 +179,16 @@ impl LayoutSource {
     }
 
     fn of(debug: &DebugInfo) -> LayoutSource {
+        let tried = debug.tried().iter().map(ToString::to_string).collect();
         match debug.source() {
             Some(source) => LayoutSource {
                 kind: "dwarf".to_owned(),
                 file: Some(source.path.display().to_string()),
                 verified_by: Some(verified_by(source.verified).to_owned()),
                 problem: None,
+                tried,
             },
-            None => LayoutSource::none(),
+            None => LayoutSource { tried, ..LayoutSource::none() },
         }
     }
 
@@ -218,7 +235,8 @@ impl Prepared {
             self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
         if !is_nginx {
             let name = self.process.executable.display();
-            self.notes.push(format!("{name} is not nginx: it has no pools, and only its heap is shown"));
+            self.notes.push(format!("{name} is not nginx: it has no pools"));
+            self.binary.source = LayoutSource::none();
             return;
         }
         let (pools, has_types) = match PoolLayout::from_debug(&self.binary.debug) {
@@ -227,7 +245,8 @@ impl Prepared {
                 let source = std::mem::take(&mut self.binary.source);
                 self.binary.source = source.with_problem("built_in", error.to_string());
                 self.notes.push(format!(
-                    "pools are found by the layout they have had since nginx 0.8.1, and nobody can say who owns them: {error}"
+                    "whose the pools are is not known, and they are found by the layout that they have had since nginx 0.8.1: \
+                     {error}"
                 ));
                 (PoolLayout::SINCE_0_8_1, false)
             }

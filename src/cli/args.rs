@@ -17,7 +17,7 @@ use std::path::PathBuf;
                   each pool is for. The worker needs no rebuild, no restart and no module; nothing in it is changed.",
     after_help = "Examples:\n  \
                   poolscope snapshot 4242                           who owns its memory\n  \
-                  poolscope snapshot $(pgrep -f 'nginx: worker')    the same of each worker\n  \
+                  poolscope snapshot $(pgrep -f '^nginx: worker')   the same of each worker\n  \
                   poolscope pools 4242 --owner dyups                a row for each such pool\n  \
                   poolscope chunks 4242 --size 256K..512K           a row for each such chunk\n\n\
                   Exit status: 0 fine; 1 could not do it; 2 wrong usage; 3 done, but incomplete."
@@ -78,12 +78,12 @@ pub enum Command {
 /// `poolscope snapshot`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  poolscope snapshot 4242\n  poolscope snapshot $(pgrep -f 'nginx: worker')\n  poolscope snapshot \
+    after_help = "Examples:\n  poolscope snapshot 4242\n  poolscope snapshot $(pgrep -f '^nginx: worker')\n  poolscope snapshot \
                   4242 --format json --chunks > worker.json"
 )]
 pub struct SnapshotArgs {
     /// Process ids of nginx workers
-    #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(value_name = "PID", required = true, value_parser = parse_pid)]
     pub pids: Vec<i32>,
     /// List the N largest single pools, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -114,14 +114,14 @@ pub enum SnapshotFormat {
 )]
 pub struct PoolsArgs {
     /// Process id of an nginx worker
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(value_name = "PID", value_parser = parse_pid)]
     pub pid: i32,
     /// Only pools whose kind of owner or whose name (of an upstream, say) contains TEXT, in any case of letters
     #[arg(long, value_name = "TEXT")]
     pub owner: Option<String>,
-    /// Only pools whose owner is in this state, such as `live` or `deleting`
-    #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
+    /// Only pools whose owner is in this state; most owners have none
+    #[arg(long, value_name = "STATE", value_enum)]
+    pub state: Option<OwnerState>,
     /// Only pools that hold this many bytes: `1M..`, `256K..512K` (512K excluded), `..4096`
     #[arg(long, value_name = "RANGE", value_parser = parse_size_range)]
     pub size: Option<SizeRange>,
@@ -134,6 +134,26 @@ pub struct PoolsArgs {
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: RowFormat,
+}
+
+/// State of a pool's owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OwnerState {
+    /// In use
+    Live,
+    /// Deleted by the operator, and not freed yet; may be written `deleted`
+    #[value(alias = "deleted")]
+    Deleting,
+}
+
+impl OwnerState {
+    /// The name used in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            OwnerState::Live => "live",
+            OwnerState::Deleting => "deleting",
+        }
+    }
 }
 
 /// By what pools are sorted.
@@ -186,18 +206,18 @@ pub enum RowFormat {
 )]
 pub struct ChunksArgs {
     /// Process id of an nginx worker
-    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(value_name = "PID", value_parser = parse_pid)]
     pub pid: i32,
     /// Only chunks whose kind of owner or whose owner's name (of an upstream, say) contains TEXT, in any case of letters
     #[arg(long, value_name = "TEXT")]
     pub owner: Option<String>,
     /// Only chunks of this size, header included: `256K..512K` (512K excluded), `1M..`, `..4096`, `528`
-    #[arg(long, value_name = "RANGE", value_parser = parse_size_range)]
+    #[arg(long, value_name = "RANGE", value_parser = SizeRange::of_chunks)]
     pub size: Option<SizeRange>,
     /// Only chunks in this state
     #[arg(long, value_name = "STATE", value_enum)]
     pub state: Option<StateName>,
-    /// Only chunks of this arena: `main`, `mmapped`, or an arena's address in hex
+    /// Only chunks of this arena: `main`, an arena's address in hex, or `mmapped` for those with a mapping of their own
     #[arg(long, value_name = "ARENA", value_parser = parse_arena)]
     pub arena: Option<ArenaName>,
     /// How to write it
@@ -236,6 +256,14 @@ impl From<StateName> for ChunkState {
     }
 }
 
+/// Process ids are positive (proc(5)); 0 would be ourselves.
+fn parse_pid(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(format!("\"{text}\" is not a pid: give the number that `pgrep -af nginx` lists before each process")),
+    }
+}
+
 fn parse_size_range(text: &str) -> Result<SizeRange, BadSizeRange> {
     text.parse()
 }
@@ -259,6 +287,14 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn pids_are_positive_numbers() {
+        assert_eq!(parse_pid("4242"), Ok(4242));
+        for wrong in ["worker", "0", "-5", "99999999999", ""] {
+            assert!(parse_pid(wrong).unwrap_err().contains("is not a pid"));
+        }
     }
 
     #[test]

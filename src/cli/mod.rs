@@ -1,15 +1,16 @@
 //! The command line: what was typed ([`args`]), what it means (`plan`), and what is done (`run`).
 
+mod arena;
 pub mod args;
 mod outcome;
 mod plan;
 mod progress;
 mod run;
 mod terminal;
+mod usage;
 
 pub use outcome::Outcome;
 
-use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -17,10 +18,9 @@ use terminal::Environment;
 
 /// Runs the command that was typed, and says how it ended.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = args::Args::parse_from(words);
     let environment = Environment::of_this_process();
     let plan =
-        plan::Plan::new(args, &environment).unwrap_or_else(|wrong| wrong.format(&mut args::Args::command()).exit());
+        usage::parse(words).and_then(|args| plan::Plan::new(args, &environment)).unwrap_or_else(|wrong| wrong.exit());
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let outcome = run::run(&plan, &crate::analysis::take, &mut out, &mut io::stderr());
     let flushed = out.flush().map_err(anyhow::Error::from);

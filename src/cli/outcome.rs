@@ -1,6 +1,7 @@
 //! How a command ended.
 
-use crate::snapshot::model::Snapshot;
+use crate::report::scope::Scope;
+use crate::snapshot::model::{ProcessInfo, Snapshot};
 use std::io;
 use std::process::ExitCode;
 
@@ -30,15 +31,40 @@ pub(super) fn shortcoming(snapshot: &Snapshot) -> Option<String> {
     let Some(coverage) = snapshot.coverage else {
         return Some("the heap was not walked".to_owned());
     };
+    let mut missing = Vec::new();
     if coverage < 1.0 {
-        return Some(format!("{:.2} % of the heap was accounted for", (coverage * 10_000.0).floor() / 100.0));
+        missing.push(format!("{:.2} % of the heap was accounted for", (coverage * 10_000.0).floor() / 100.0));
+    } else if !snapshot.is_complete() {
+        missing.push("some of what was found does not agree".to_owned());
     }
-    if !snapshot.is_complete() || !snapshot.pool_check.only_by_name.is_empty() {
-        return Some("some of what was found does not agree".to_owned());
+    // For every command: rows of chunks name the kind of owner, too.
+    if Scope::of(snapshot) == Scope::PoolsOnly {
+        missing.push("owners of pools are not known without nginx's debug info".to_owned());
     }
-    // A server without layouts has pools that nobody could see.
-    let blind = snapshot.process.server.is_some() && snapshot.layouts.nginx.kind == "none";
-    blind.then(|| "its pools could not be recognised without nginx's debug info".to_owned())
+    (!missing.is_empty()).then(|| missing.join(", and "))
+}
+
+/// Why no pools of that process can be listed; `None` if they can.
+pub(super) fn why_no_pools(snapshot: &Snapshot) -> Option<String> {
+    let ProcessInfo { pid, executable, .. } = &snapshot.process;
+    match Scope::of(snapshot) {
+        Scope::NotNginx => Some(format!("process {pid} has no pools: {executable} is not nginx")),
+        Scope::PoolsOnly | Scope::Owners => not_walked(snapshot, "pools"),
+    }
+}
+
+/// Why no chunks of that process can be listed; `None` if they can.
+pub(super) fn why_no_chunks(snapshot: &Snapshot) -> Option<String> {
+    not_walked(snapshot, "chunks")
+}
+
+fn not_walked(snapshot: &Snapshot, what: &str) -> Option<String> {
+    if snapshot.books.is_some() {
+        return None;
+    }
+    // What keeps the heap from being walked is noted before anything about nginx.
+    let reason = snapshot.notes.first().map_or("its heap could not be walked", String::as_str);
+    Some(format!("no {what} of process {} can be listed: {reason}", snapshot.process.pid))
 }
 
 /// The outcome of an error that ended the command, after saying it. A reader who has seen enough (`| head`) is no error.

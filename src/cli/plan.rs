@@ -2,6 +2,7 @@
 
 use super::args::{Args, ChunksArgs, Command, GlobalArgs, PoolsArgs, RowFormat, SnapshotArgs, SnapshotFormat};
 use super::terminal::Environment;
+use super::usage::wrong;
 use crate::analysis::Options;
 use crate::debug::SearchOptions;
 use crate::report::rows::{ChunkFilter, Machine, PoolFilter, PoolSort};
@@ -63,62 +64,64 @@ impl Plan {
     /// Checks what was typed.
     ///
     /// # Errors
-    /// An error of clap, to be shown as those of wrong options are.
+    /// An error of clap, ready to be shown as those of wrong options are.
     pub(super) fn new(args: Args, environment: &Environment) -> Result<Plan, clap::Error> {
         let Args { command, global } = args;
+        check(&command, &global)?;
         let style = environment.style(global.color);
-        let mut options = Options { debug: search(&global)?, with_chunks: false };
-        let task = match command {
-            Command::Snapshot(args) => {
-                options.with_chunks = args.chunks;
-                snapshot(args, style)?
-            }
-            Command::Pools(args) => pools(args, environment),
-            Command::Chunks(args) => {
-                options.with_chunks = true;
-                chunks(args, environment)
-            }
+        let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
+        let with_chunks = match &command {
+            Command::Snapshot(args) => args.chunks,
+            Command::Pools(_) => false,
+            Command::Chunks(_) => true,
         };
-        let progress = environment.errors_are_seen && !global.quiet;
-        Ok(Plan { task, options, style, progress, quiet: global.quiet })
+        let task = match command {
+            Command::Snapshot(args) => snapshot(args, style),
+            Command::Pools(args) => pools(args, environment),
+            Command::Chunks(args) => chunks(args, environment),
+        };
+        let progress = environment.shows_progress && !global.quiet;
+        Ok(Plan { task, options: Options { debug, with_chunks }, style, progress, quiet: global.quiet })
     }
 }
 
-fn search(global: &GlobalArgs) -> Result<SearchOptions, clap::Error> {
-    if let Some(wrong) = global.debug_dir.iter().find(|directory| !directory.is_dir()) {
+/// Refuses what cannot be done, and options that would do nothing.
+fn check(command: &Command, global: &GlobalArgs) -> Result<(), clap::Error> {
+    if let Some(directory) = global.debug_dir.iter().find(|directory| !directory.is_dir()) {
         let message = format!(
             "--debug-dir {} is not a directory: give one that is laid out as /usr/lib/debug is",
-            wrong.display()
+            directory.display()
         );
-        return Err(clap::Error::raw(ErrorKind::ValueValidation, message));
+        return Err(wrong(command, ErrorKind::ValueValidation, message));
     }
-    Ok(SearchOptions { debug_dirs: global.debug_dir.clone(), ..SearchOptions::from_environment() })
+    let conflict = |message| Err(wrong(command, ErrorKind::ArgumentConflict, message));
+    match command {
+        Command::Snapshot(SnapshotArgs { format: SnapshotFormat::Json, top: Some(_), .. }) => {
+            conflict("--top is for the table: the JSON holds all pools")
+        }
+        Command::Snapshot(SnapshotArgs { format: SnapshotFormat::Table, chunks: true, .. }) => {
+            conflict("--chunks needs --format json: to list chunks for people, use `poolscope chunks PID`")
+        }
+        _ => Ok(()),
+    }
 }
 
-fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::Error> {
+fn snapshot(args: SnapshotArgs, style: Style) -> Task {
     let format = match args.format {
-        SnapshotFormat::Json if args.top.is_some() => {
-            return Err(conflict("--top is for the table: the JSON holds all pools"));
-        }
-        SnapshotFormat::Table if args.chunks => {
-            return Err(conflict(
-                "--chunks needs --format json: to list chunks for people, use `poolscope chunks PID`",
-            ));
-        }
         SnapshotFormat::Json => ReportFormat::Json,
         SnapshotFormat::Table => ReportFormat::Table(Page { style, top: args.top.map_or(0, |top| top as usize) }),
     };
-    Ok(Task::Snapshot { pids: args.pids, format })
-}
-
-fn conflict(message: &str) -> clap::Error {
-    clap::Error::raw(ErrorKind::ArgumentConflict, message)
+    Task::Snapshot { pids: args.pids, format }
 }
 
 fn pools(args: PoolsArgs, environment: &Environment) -> Task {
     Task::Pools {
         pid: args.pid,
-        filter: PoolFilter { owner: args.owner, state: args.state, size: args.size },
+        filter: PoolFilter {
+            owner: args.owner,
+            state: args.state.map(|state| state.name().to_owned()),
+            size: args.size,
+        },
         sort: args.sort.into(),
         top: args.top.map(|top| top as usize),
         format: list_format(args.format, environment),
@@ -170,6 +173,28 @@ mod tests {
         assert_eq!(plan(&["poolscope", "snapshot", "1", "--chunks"]).unwrap_err().exit_code(), 2);
         assert_eq!(plan(&["poolscope", "snapshot", "1", "--top", "3", "--format", "json"]).unwrap_err().exit_code(), 2);
         assert_eq!(plan(&["poolscope", "pools", "1", "--debug-dir", "/dev/null"]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn a_deleted_owner_is_one_that_is_deleting() {
+        for word in ["deleting", "deleted"] {
+            let plan = plan(&["poolscope", "pools", "1", "--state", word]).unwrap();
+            assert!(
+                matches!(plan.task, Task::Pools { filter: PoolFilter { state: Some(state), .. }, .. } if state == "deleting")
+            );
+        }
+        assert!(Args::try_parse_from(["poolscope", "pools", "1", "--state", "nonsense"]).is_err());
+    }
+
+    #[test]
+    fn progress_is_for_those_who_see_it() {
+        let progress = |shows_progress, words: &[&str]| {
+            let environment = Environment { shows_progress, ..Environment::default() };
+            Plan::new(Args::try_parse_from(words).unwrap(), &environment).unwrap().progress
+        };
+        assert!(progress(true, &["poolscope", "pools", "1"]));
+        assert!(!progress(true, &["poolscope", "pools", "1", "--quiet"]));
+        assert!(!progress(false, &["poolscope", "pools", "1"]));
     }
 
     #[test]

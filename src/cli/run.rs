@@ -1,6 +1,7 @@
 //! The commands: each takes a snapshot, chooses what to show of it, and shows it.
 
-use super::outcome::{Outcome, shortcoming};
+use super::arena;
+use super::outcome::{Outcome, shortcoming, why_no_chunks, why_no_pools};
 use super::plan::{ListFormat, Plan, ReportFormat, Task};
 use super::progress::Steps;
 use crate::analysis::{Options, Progress, SnapshotError};
@@ -40,6 +41,7 @@ impl Session<'_> {
         let mut first = true;
         for pid in pids {
             let Some(snapshot) = self.take(*pid) else { continue };
+            self.warn(&snapshot);
             match format {
                 ReportFormat::Json => json::write(&snapshot, out)?,
                 ReportFormat::Table(page) => {
@@ -64,47 +66,66 @@ impl Session<'_> {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let Some(snapshot) = self.take(pid) else { return Ok(()) };
-        if snapshot.pools.is_empty() && !self.plan.quiet {
-            snapshot.notes.iter().for_each(|note| self.say(note));
+        if let Some(why) = why_no_pools(&snapshot) {
+            return self.fail(&why);
         }
+        self.warn(&snapshot);
         let selected = rows::pools(&snapshot, filter, sort, top);
         match format {
             ListFormat::Table { limit } => rows::write_pool_table(&selected, self.plan.style, limit, out),
-            ListFormat::Machine(machine) => rows::write(selected.into_iter(), machine, out),
+            ListFormat::Machine(machine) => rows::write(selected.rows.into_iter(), machine, out),
         }
     }
 
     fn chunks(&mut self, pid: i32, filter: &ChunkFilter, format: ListFormat, out: &mut dyn Write) -> io::Result<()> {
         let Some(snapshot) = self.take(pid) else { return Ok(()) };
-        let selected = rows::chunks(&snapshot, filter);
+        if let Some(why) = why_no_chunks(&snapshot) {
+            return self.fail(&why);
+        }
+        let arena = match filter.arena.map(|arena| arena::find(&snapshot, arena)).transpose() {
+            Ok(arena) => arena,
+            Err(why) => return self.fail(&why),
+        };
+        self.warn(&snapshot);
+        let filter = ChunkFilter { arena, ..filter.clone() };
+        let selected = rows::chunks(&snapshot, &filter);
         match format {
             ListFormat::Table { .. } => rows::write_chunk_table(selected, out),
             ListFormat::Machine(machine) => rows::write(selected, machine, out),
         }
     }
 
-    /// Takes a snapshot, and says what went wrong or what is missing.
+    /// Takes a snapshot, and says why if there is none.
     fn take(&mut self, pid: i32) -> Option<Snapshot> {
         let progress = Steps::new(self.plan.progress);
         let taken = (self.take)(pid, &self.plan.options, &progress);
         drop(progress);
         match taken {
-            Ok(snapshot) => {
-                if let Some(missing) = shortcoming(&snapshot) {
-                    self.outcome = self.outcome.max(Outcome::Incomplete);
-                    if !self.plan.quiet {
-                        let told = self.plan.task.where_it_is_told(pid);
-                        self.say(&format!("the snapshot of {pid} is incomplete: {missing}; {told}"));
-                    }
-                }
-                Some(snapshot)
-            }
+            Ok(snapshot) => Some(snapshot),
             Err(error) => {
                 self.outcome = Outcome::Failed;
                 self.say(&error.to_string());
                 None
             }
         }
+    }
+
+    /// Says what is missing from a snapshot.
+    fn warn(&mut self, snapshot: &Snapshot) {
+        let Some(missing) = shortcoming(snapshot) else { return };
+        self.outcome = self.outcome.max(Outcome::Incomplete);
+        if !self.plan.quiet {
+            let pid = snapshot.process.pid;
+            let told = self.plan.task.where_it_is_told(pid);
+            self.say(&format!("the snapshot of {pid} is incomplete: {missing}; {told}"));
+        }
+    }
+
+    /// Says why nothing can be listed.
+    fn fail(&mut self, why: &str) -> io::Result<()> {
+        self.outcome = Outcome::Failed;
+        self.say(why);
+        Ok(())
     }
 
     fn say(&mut self, sentence: &str) {

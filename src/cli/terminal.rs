@@ -10,8 +10,8 @@ use std::io::{self, IsTerminal};
 pub(super) struct Environment {
     /// Width of the terminal that standard output goes to; `None` if it is not a terminal.
     pub(super) terminal: Option<usize>,
-    /// Whether standard error is a terminal.
-    pub(super) errors_are_seen: bool,
+    /// Whether standard error is a terminal that can take back a line: progress needs both.
+    pub(super) shows_progress: bool,
     /// COLUMNS, if it is a number.
     pub(super) columns: Option<usize>,
     /// Whether NO_COLOR is set to anything (no-color.org), or the terminal is a dumb one.
@@ -28,11 +28,13 @@ impl Environment {
             || terminal_size::terminal_size_of(io::stdout()).map_or(Style::USUAL, |(width, _)| usize::from(width.0));
         // The first of these that is set decides (locale(7)).
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable).unwrap_or_default();
+        // terminfo(5): a terminal that understands no sequences at all.
+        let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
         Environment {
             terminal: io::stdout().is_terminal().then(width),
-            errors_are_seen: io::stderr().is_terminal(),
+            shows_progress: io::stderr().is_terminal() && !is_dumb,
             columns: variable("COLUMNS").and_then(|columns| columns.parse().ok()),
-            no_color: variable("NO_COLOR").is_some() || variable("TERM").is_some_and(|term| term == "dumb"),
+            no_color: variable("NO_COLOR").is_some() || is_dumb,
             unicode: is_utf8(&locale),
         }
     }

@@ -1,7 +1,7 @@
 //! What can go wrong with debug info, each case with what a user can do about it.
 
 use super::elf::BuildId;
-use super::locate::Tried;
+use super::locate::{Refusal, Tried};
 use super::types::MissingField;
 use std::fmt::Write as _;
 use std::io;
@@ -40,7 +40,11 @@ pub enum DebugError {
         reason: String,
     },
     /// No debug info for the module was found, so that no type of it is known.
-    #[error("no debug info for {}{}: {}; {}", module.display(), build_id_note(.build_id), tried_list(.tried), hint)]
+    #[error(
+        "no debug info for {}{}: {hint} (looked in {} {}{})",
+        module.display(), build_id_note(.build_id), .tried.len(), if .tried.len() == 1 { "place" } else { "places" },
+        refused_list(.tried)
+    )]
     NoDebugInfo {
         /// The binary.
         module: PathBuf,
@@ -124,6 +128,13 @@ fn build_id_note(build_id: &Option<BuildId>) -> String {
         Some(id) => format!(" (build-id {id})"),
         None => " (it has no build-id)".to_string(),
     }
+}
+
+/// Candidates that were there and could not be taken, which is worth knowing; those that are simply not there are not
+/// listed.
+fn refused_list(tried: &[Tried]) -> String {
+    let is_there = |tried: &&Tried| !matches!(tried.refusal, Refusal::NotFound | Refusal::NoDebugInfo);
+    tried.iter().filter(is_there).fold(String::new(), |text, tried| format!("{text}; {tried}"))
 }
 
 fn tried_list(tried: &[Tried]) -> String {

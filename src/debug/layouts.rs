@@ -8,6 +8,9 @@ use super::unit::{Entry, Unit, unsigned};
 use gimli::{Operation, constants};
 use std::sync::{Arc, PoisonError};
 
+/// Structures larger than this many bytes are not believed: callers make room for a whole one.
+const LARGEST: u64 = 16 << 20;
+
 impl Dwarf {
     /// The layout of the structure that an entry defines. `typedef` names one without a tag. `outer` are the structures
     /// that are being read, which embed this one.
@@ -43,6 +46,9 @@ impl Dwarf {
         let tag = self.text(unit, entry, constants::DW_AT_name)?;
         let name = if tag.is_empty() { typedef.unwrap_or_default() } else { tag };
         let size = unsigned(entry, constants::DW_AT_byte_size).unwrap_or_default();
+        if size > LARGEST {
+            return Err(unit.damaged(format!("structure {name} is {size} bytes long")));
+        }
         let mut members = Vec::new();
         unit.children(entry, |child| {
             let member = child.tag() == constants::DW_TAG_member || child.tag() == constants::DW_TAG_inheritance;
@@ -52,6 +58,9 @@ impl Dwarf {
             }
             Ok(true)
         })?;
+        if let Some(field) = members.iter().find(|field| field.offset > size) {
+            return Err(unit.damaged(format!("field {} of {name} lies beyond its end", field.name)));
+        }
         let mut found = Vec::new();
         for field in &members {
             let embedded = self.embedded(field.type_id, outer)?;

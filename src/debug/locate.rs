@@ -264,8 +264,9 @@ pub(crate) fn package_hint(binary: &Path) -> &'static str {
     if ["libc.so", "libc-2.", "ld-linux", "ld-2."].iter().any(is) {
         "install it with `apt install libc6-dbg` (Debian, Ubuntu) or `debuginfo-install glibc` (Fedora, RHEL)"
     } else if ["nginx", "tengine", "openresty", "angie"].iter().any(is) {
-        "install the debug symbols of this very package version (nginx-dbg, nginx-dbgsym, nginx-debuginfo), or name the \
-         directory that holds its .debug file with --debug-dir"
+        "install the debug symbols of this very package version (nginx.org: nginx-dbg; Debian: nginx-dbgsym of its \
+         debian-debug archive; Fedora, RHEL: nginx-debuginfo), fetch them with `debuginfod-find debuginfo BUILD-ID`, or name \
+         the directory that holds the .debug file with --debug-dir"
     } else {
         "install the debug symbols of its package, or name the directory that holds its .debug file with --debug-dir"
     }

@@ -58,7 +58,7 @@ pub fn recognise(maps: &Maps, has_symbol: impl Fn(&str) -> bool) -> Allocator {
         }
         if is_glibc(path) {
             libc = Allocator::Glibc;
-        } else if name.starts_with("ld-musl-") || name.starts_with("libc.musl-") {
+        } else if is_musl(path) {
             libc = Allocator::Musl;
         }
     }
@@ -75,6 +75,15 @@ pub fn recognise(maps: &Maps, has_symbol: impl Fn(&str) -> bool) -> Allocator {
 pub fn is_glibc(path: &Path) -> bool {
     let name = file_name(path);
     name == "libc.so.6" || (name.starts_with("libc-2.") && name.ends_with(".so"))
+}
+
+/// True for musl's library, which is its loader as well. Alpine and others keep it as `/lib/ld-musl-ARCH.so.1`; Debian as
+/// `/usr/lib/ARCH-linux-musl/libc.so`, to which that name is only a link.
+fn is_musl(path: &Path) -> bool {
+    let name = file_name(path);
+    let in_folder_of_musl =
+        path.components().any(|folder| folder.as_os_str().to_string_lossy().ends_with("-linux-musl"));
+    name.starts_with("ld-musl-") || name.starts_with("libc.musl-") || (name == "libc.so" && in_folder_of_musl)
 }
 
 fn file_name(path: &Path) -> String {
@@ -119,6 +128,7 @@ mod tests {
     #[test]
     fn musl_and_static_binaries_are_recognised() {
         assert_eq!(recognise(&maps(&["/lib/ld-musl-x86_64.so.1"]), |_| false), Allocator::Musl);
+        assert_eq!(recognise(&maps(&["/usr/lib/x86_64-linux-musl/libc.so"]), |_| false), Allocator::Musl);
         assert_eq!(recognise(&maps(&["/bin/a"]), |name| name == "main_arena"), Allocator::Glibc);
         assert_eq!(recognise(&maps(&["/lib/libc.so.6"]), |name| name == "tc_malloc").name(), "tcmalloc");
     }

@@ -11,6 +11,7 @@ use super::stretches::sweep_regions;
 use super::walk::{NoVisitor, PayloadVisitor, Stretch, Walk, WalkEnd, walk};
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::Memory;
+use rustc_hash::FxHashSet;
 
 /// Mapped chunks, and pieces of the main arena that no list names.
 pub(super) fn read_anonymous<B, C, V>(
@@ -52,15 +53,8 @@ fn confirm_mmapped<B: Memory, C>(
     format: MmappedFormat,
     known: &[MmappedChunk],
 ) -> AnonymousScan {
-    let mut confirmed = AnonymousScan::default();
-    for chunk in known {
-        let mut header = [0; HEADER as usize];
-        let start = chunk.chunk.start();
-        if source.bulk.read(start, &mut header).is_ok() && format.parse(start, &header, chunk.mapping) == Some(*chunk) {
-            confirmed.mmapped.push(*chunk);
-        }
-    }
-    confirmed
+    let confirmed = known.iter().filter(|chunk| format.is_still_there(source.bulk, chunk));
+    AnonymousScan { mmapped: confirmed.copied().collect(), ..AnonymousScan::default() }
 }
 
 fn visit_mmapped<B: Memory, C>(source: &Source<'_, B, C>, chunk: &MmappedChunk, visitor: &mut impl PayloadVisitor) {
@@ -123,29 +117,33 @@ where
     V: PayloadVisitor,
 {
     let top = reading.arenas[0].top;
-    loop {
-        let of_main = || reading.regions.iter().filter(|region| region.region.arena == 0);
-        if of_main().any(|region| region.end == WalkEnd::Top) {
+    for _ in 0..MAX_PIECES {
+        let of_brk = reading.regions.iter().filter(|region| region.region.is_brk);
+        let Some(last) = of_brk.max_by_key(|region| region.region.chunks.start) else { return };
+        let WalkEnd::Fenceposts(after) = last.end else { return };
+        if is_main_complete(reading) {
             return;
         }
-        let Some(last) = of_main().max_by_key(|region| region.region.chunks.start) else { return };
-        let WalkEnd::Fenceposts(after) = last.end else { return };
         let Some(rest) = main_piece(source.maps, after).filter(|rest| rest.chunks.contains(after)) else { return };
         let Some(start) = first_chunk_after_hole(source.bulk, rest.chunks, top) else { return };
         add_piece(source, start, make_visitor, reading);
     }
 }
 
+/// More pieces of a main arena than this are not looked for.
+const MAX_PIECES: usize = 1024;
+
 fn first_chunk_after_hole<B: Memory>(memory: &B, rest: AddrRange, top: Addr) -> Option<Addr> {
     /// A hole larger than this is not searched: 16 bytes at a time that would take too long.
     const LARGEST_HOLE: u64 = 64 << 20;
     let plan = ReadPlan::default();
     let mut reader = PlannedReader::new(memory, &plan, rest.end, Vec::new());
+    let mut prover = Prover::new(memory, top, rest.len());
     let mut at = rest.start;
     while at < rest.end && at.0 - rest.start.0 < LARGEST_HOLE {
         let word = word_at(reader.bytes(at, HEADER).ok()?, SIZE_OFFSET);
         let is_plausible = word & 0xf == PREV_INUSE && word > HEADER && word < rest.end.0 - at.0 + HEADER;
-        if is_plausible && leads_to_end(memory, Stretch { region: rest, from: at, to: rest.end, top }) {
+        if is_plausible && prover.leads_to_end(rest, at) {
             return Some(at);
         }
         at = at + ALIGNMENT;
@@ -153,11 +151,46 @@ fn first_chunk_after_hole<B: Memory>(memory: &B, rest: AddrRange, top: Addr) -> 
     None
 }
 
-fn leads_to_end<B: Memory>(memory: &B, stretch: Stretch) -> bool {
-    let plan = ReadPlan::default();
-    let mut reader = PlannedReader::new(memory, &plan, stretch.region.end, Vec::new());
-    let walked = walk(&mut reader, stretch, &mut NoVisitor, Walk::with_room_for(0));
-    walked.end.is_whole()
+/// Tries out where pieces of the main arena may start. Memory that is full of what looks like headers must not cost a long
+/// walk for each of them.
+struct Prover<'a, B> {
+    memory: &'a B,
+    /// Start of the arena's top chunk.
+    top: Addr,
+    /// Chunks from which a walk leads nowhere: it does so from wherever it comes to one of them.
+    failed: FxHashSet<Addr>,
+    /// How many more chunks are walked.
+    budget: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a, B: Memory> Prover<'a, B> {
+    /// A prover for places in `searched` bytes.
+    fn new(memory: &'a B, top: Addr, searched: u64) -> Prover<'a, B> {
+        /// Enough for any search in a heap of some size.
+        const LEAST_BUDGET: u64 = 1 << 20;
+        let budget = LEAST_BUDGET.max(searched / ALIGNMENT);
+        Prover { memory, top, failed: FxHashSet::default(), budget, buffer: Vec::new() }
+    }
+
+    /// True if a walk from `start` leads to the top or to fenceposts in the region.
+    fn leads_to_end(&mut self, region: AddrRange, start: Addr) -> bool {
+        /// What a walk costs that reads one window and ends at once, in chunks.
+        const LEAST_COST: u64 = 128;
+        if self.budget == 0 || self.failed.contains(&start) {
+            return false;
+        }
+        let plan = ReadPlan::default();
+        let mut reader = PlannedReader::new(self.memory, &plan, region.end, std::mem::take(&mut self.buffer));
+        let stretch = Stretch { region, from: start, to: region.end, top: self.top };
+        let walked = walk(&mut reader, stretch, &mut NoVisitor, Walk::with_room_for(0));
+        self.buffer = reader.finish().0;
+        self.budget = self.budget.saturating_sub(LEAST_COST + walked.chunks.len() as u64);
+        if !walked.end.is_whole() {
+            self.failed.extend(walked.chunks.iter().map(|chunk| chunk.start()));
+        }
+        walked.end.is_whole()
+    }
 }
 
 /// After brk failed, the main arena gets pieces by mmap; each is proven by a walk to the top or to fenceposts.
@@ -170,16 +203,18 @@ fn find_mapped_pieces<B, C, V>(
     B: Memory + Sync,
     V: PayloadVisitor,
 {
-    let top = reading.arenas[0].top;
+    let searched = candidates.len() as u64 * source.page_size;
+    let mut prover = Prover::new(source.bulk, reading.arenas[0].top, searched);
+    let mut pieces = 0;
     for start in candidates {
-        if is_main_complete(reading) {
+        if is_main_complete(reading) || pieces == MAX_PIECES {
             return;
         }
         let taken =
             reading.regions.iter().any(|region| region.region.chunks.start <= *start && *start < end_of(region));
         let Some(piece) = main_piece(source.maps, *start).filter(|_| !taken) else { continue };
-        let stretch = Stretch { region: piece.chunks, from: *start, to: piece.chunks.end, top };
-        if leads_to_end(source.bulk, stretch) {
+        if prover.leads_to_end(piece.chunks, *start) {
+            pieces += 1;
             add_piece(source, *start, make_visitor, reading);
         }
     }

@@ -120,7 +120,9 @@ pub struct Books {
 impl Books {
     /// Bytes that malloc has got from the kernel, by its own count.
     pub fn from_kernel(&self) -> u64 {
-        self.arenas.iter().map(|arena| arena.system_mem).sum::<u64>() + self.mmapped_mem
+        let arenas = self.arenas.iter().map(|arena| arena.system_mem);
+        // What the target says can be anything.
+        arenas.fold(self.mmapped_mem, u64::saturating_add)
     }
 
     /// How much of that was accounted for, from 0 to 1. Never above: finding more than there is is a problem of its own.
@@ -141,7 +143,7 @@ impl Books {
     pub fn mallinfo(&self) -> Mallinfo {
         let mut info = Mallinfo { hblks: self.mmapped.chunks, hblkhd: self.mmapped.bytes, ..Mallinfo::default() };
         for arena in &self.arenas {
-            info.arena += arena.system_mem;
+            info.arena = info.arena.saturating_add(arena.system_mem);
             info.ordblks += arena.free.chunks + 1;
             info.smblks += arena.fastbin.chunks;
             info.fsmblks += arena.fastbin.bytes;
@@ -255,6 +257,9 @@ fn add_holes(books: &mut Books, heap: &Heap) {
 fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, heap: &Heap, problems: &mut Vec<String>) -> Tally {
     let mut tally = Tally::default();
     for (index, bin) in arena.bins.iter().enumerate() {
+        if arena.is_uninitialised() && bin.forward.is_null() {
+            continue;
+        }
         let mut before = bin.pseudo_chunk;
         let mut at = bin.forward;
         while at != bin.pseudo_chunk {
@@ -278,6 +283,14 @@ fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, heap: &Heap, pr
             tally.add(heap.find(link.memory).map_or(0, |id| heap.chunk(id).size()));
             before = at;
             at = link.forward;
+        }
+        if at == bin.pseudo_chunk && bin.backward != before {
+            problems.push(format!(
+                "bin {} of arena {}: its last chunk is {before} and it says {}",
+                index + 1,
+                arena.address,
+                bin.backward
+            ));
         }
     }
     tally

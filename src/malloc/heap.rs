@@ -108,6 +108,13 @@ impl Heap {
         }
     }
 
+    fn chunk_mut(&mut self, id: ChunkId) -> Option<&mut Chunk> {
+        match id {
+            ChunkId::Arena(index) => self.chunks.get_mut(index as usize),
+            ChunkId::Mmapped(index) => self.mmapped.get_mut(index as usize).map(|mapped| &mut mapped.chunk),
+        }
+    }
+
     /// Bytes of the chunk that the program may use.
     ///
     /// # Panics
@@ -133,13 +140,13 @@ impl Heap {
         self.arenas.get(self.regions.get(region)?.region.arena)
     }
 
-    /// Chunks in tcaches and fastbins look as if in use; here they get their true state.
+    /// Chunks in tcaches and fastbins look as if in use; here they get their true state. From glibc 2.43 on a tcache can
+    /// hold mapped chunks too.
     fn mark_freed(&mut self, freed: &FreedLists, problems: &mut Vec<String>) {
         let cached = freed.tcaches.iter().flat_map(|cache| cache.chunks.iter().map(|at| (*at, ChunkState::Tcache)));
         let binned = freed.fastbin_chunks.iter().map(|at| (*at, ChunkState::Fastbin));
         for (memory, state) in cached.chain(binned) {
-            let found = self.chunks.binary_search_by_key(&memory, |chunk| chunk.memory());
-            match found.ok().and_then(|index| self.chunks.get_mut(index)) {
+            match self.find(memory).and_then(|id| self.chunk_mut(id)) {
                 Some(chunk) if chunk.state() == ChunkState::InUse => *chunk = chunk.with_state(state),
                 Some(chunk) => problems.push(format!(
                     "{memory} is in a {} list and is {} by the headers around it",

@@ -8,6 +8,7 @@ use super::chunk::{ALIGNMENT, HEADER};
 use super::layout::{TcacheCounts, TcacheLayout};
 use crate::addr::Addr;
 use crate::target::memory::{Fault, Memory};
+use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 /// How the links of these lists are stored.
@@ -44,6 +45,8 @@ struct List {
 enum ListProblem {
     #[error("{0} is not a chunk")]
     NotAChunk(Addr),
+    #[error("it leads in a circle, back to {0}")]
+    Circle(Addr),
     #[error("it does not end after {0} chunks")]
     TooLong(usize),
     #[error("{0}")]
@@ -62,7 +65,16 @@ impl List {
     fn follow(&self, memory: &impl Memory, linking: Linking, limit: usize) -> (Vec<Addr>, Option<ListProblem>) {
         let mut members = Vec::new();
         let mut at = self.first;
+        // A circle comes by the same chunk again before twice as many steps are taken as led to it (Brent).
+        let mut mark = (Addr::NULL, 1);
         while !at.is_null() {
+            if at == mark.0 {
+                let back_to = cut_at_first_repeat(&mut members).unwrap_or(at);
+                return (members, Some(ListProblem::Circle(back_to)));
+            }
+            if members.len() == mark.1 {
+                mark = (at, members.len() * 2);
+            }
             if !at.is_aligned(ALIGNMENT) {
                 return (members, Some(ListProblem::NotAChunk(at)));
             }
@@ -84,7 +96,7 @@ impl List {
 
     fn makes_sense(&self, memory: &impl Memory, linking: Linking) -> bool {
         let (_, problem) = self.follow(memory, linking, ENOUGH_TO_TELL);
-        matches!(problem, None | Some(ListProblem::TooLong(_)))
+        matches!(problem, None | Some(ListProblem::TooLong(_) | ListProblem::Circle(_)))
     }
 
     /// The one way in which the links make sense; `None` if the list is empty or damaged.
@@ -102,6 +114,15 @@ impl List {
         let expected = self.expected.filter(|expected| *expected != found as u64)?;
         Some(format!("it holds {found} chunks and its count says {expected}"))
     }
+}
+
+/// Drops everything from the first address on that has come before, and returns that.
+fn cut_at_first_repeat(members: &mut Vec<Addr>) -> Option<Addr> {
+    let mut seen = FxHashSet::default();
+    let repeat = members.iter().position(|member| !seen.insert(*member))?;
+    let back_to = members.get(repeat).copied();
+    members.truncate(repeat);
+    back_to
 }
 
 fn fastbin_lists(arena: &Arena) -> impl Iterator<Item = List> {

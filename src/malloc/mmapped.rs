@@ -7,7 +7,7 @@ use super::arena::{Par, word_at};
 use super::chunk::{ALIGNMENT, Chunk, ChunkState, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord};
 use crate::addr::{Addr, AddrRange};
 use crate::target::live::MAX_RANGES;
-use crate::target::memory::Memory;
+use crate::target::memory::{Fault, Memory};
 
 /// How the size of the mapping follows from a chunk's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,40 @@ impl MmappedFormat {
         }
         let usable = mapping.end.0 - start.0 - HEADER;
         Some(MmappedChunk { chunk: Chunk::new(start + HEADER, word.size(), ChunkState::InUse), mapping, usable })
+    }
+}
+
+impl MmappedFormat {
+    /// True if a chunk that was there before still is. One that fills its mapping leaves the same header behind as one
+    /// whose mapping was unmapped and mapped again for an aligned request: whether another header follows on the first
+    /// page is looked at too. Alignments above the page size are not, for the sake of a single read.
+    pub fn is_still_there(&self, memory: &impl Memory, known: &MmappedChunk) -> bool {
+        let start = known.chunk.start();
+        let length = match start == known.mapping.start {
+            true => self.page_size.min(known.mapping.len()),
+            false => HEADER,
+        };
+        let mut bytes = vec![0; length as usize];
+        if memory.read(start, &mut bytes).is_err() || self.parse(start, &bytes, known.mapping) != Some(*known) {
+            return false;
+        }
+        let page = Page { start, bytes: &bytes };
+        start != known.mapping.start || aligned_chunk(&page, *self, known.mapping).is_none()
+    }
+}
+
+/// A page that was read already; nothing beyond it is.
+struct Page<'a> {
+    start: Addr,
+    bytes: &'a [u8],
+}
+
+impl Memory for Page<'_> {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        let from = address.checked_offset_from(self.start).ok_or(Fault::Unmapped(address))? as usize;
+        let found = self.bytes.get(from..).and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(found.ok_or(Fault::Unmapped(address))?);
+        Ok(())
     }
 }
 

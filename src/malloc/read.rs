@@ -12,7 +12,7 @@ use super::mmapped::MmappedChunk;
 use super::region::{Region, heaps, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
 use super::stretches::sweep_regions;
-use super::tls::find_tcaches;
+use super::tls::{FoundCaches, find_tcaches};
 use super::walk::{FreeLinks, PayloadVisitor, WalkEnd};
 use crate::addr::{Addr, AddrRange};
 use crate::target::lines::CaughtLine;
@@ -32,7 +32,7 @@ pub struct MallocRoots {
 }
 
 /// Tells the state of all pages of some ranges.
-pub type ReadPagemap<'a> = dyn Fn(&[AddrRange]) -> Pagemap + 'a;
+pub type ReadPagemap<'a> = dyn Fn(&[AddrRange]) -> Pagemap + Send + Sync + 'a;
 
 /// A target's heap as it can be read now.
 pub struct Source<'a, B, C> {
@@ -93,8 +93,9 @@ pub struct HeapReading<V> {
 impl<V> HeapReading<V> {
     /// What the headers say of the chunk with that user memory: those in tcaches and fastbins still look as if in use.
     pub fn state_of(&self, memory: Addr) -> Option<ChunkState> {
-        let region = self.regions.iter().find(|region| region.region.chunks.contains(memory));
-        if let Some(region) = region {
+        // A piece of the main arena reaches as far as its mapping, in which others may follow.
+        let around = |region: &&RegionReading| region.region.chunks.start < memory && memory < end_of(region);
+        if let Some(region) = self.regions.iter().find(around) {
             let found = region.chunks.binary_search_by_key(&memory, |chunk| chunk.memory()).ok()?;
             return region.chunks.get(found).map(|chunk| chunk.state());
         }
@@ -150,8 +151,10 @@ fn known_regions<B, C: Memory, V>(
     let mut regions = Vec::new();
     for (index, arena) in reading.arenas.iter().enumerate().filter(|(_, arena)| !arena.is_uninitialised()) {
         if arena.is_main {
-            let starts = std::iter::once(reading.par.sbrk_base).chain(rehearsal.pieces.iter().copied());
-            regions.extend(starts.filter_map(|start| main_piece(source.maps, start)));
+            let first = main_piece(source.maps, reading.par.sbrk_base);
+            let others = rehearsal.pieces.iter().filter_map(|start| main_piece(source.maps, *start));
+            let is_other = |piece: &Region| first.is_none_or(|first| first.chunks.start != piece.chunks.start);
+            regions.extend(first.into_iter().chain(others.filter(is_other)));
             continue;
         }
         let (found, problem) = heaps(source.chase, source.layout, &reading.par, index, arena);
@@ -172,14 +175,16 @@ pub(super) fn end_of(region: &RegionReading) -> Addr {
 
 fn read_lists<B, C: Memory, V>(source: &Source<'_, B, C>, reading: &mut HeapReading<V>) {
     let layout = source.layout.tcache.as_ref();
-    let caches = match (layout, source.roots.tcache_offset) {
+    let found = match (layout, source.roots.tcache_offset) {
         (Some(layout), Some(offset)) => find_tcaches(source.chase, layout, offset, source.threads),
-        _ => Vec::new(),
+        _ => FoundCaches::default(),
     };
-    if layout.is_some() && caches.is_empty() && !source.threads.is_empty() {
+    let is_in_use = reading.arenas.iter().any(|arena| !arena.is_uninitialised());
+    if layout.is_some() && found.caches.is_empty() && !source.threads.is_empty() && is_in_use {
         let problem = "no thread's tcache was found: freed chunks that tcaches hold are counted as in use";
         reading.problems.push(problem.to_owned());
     }
-    reading.freed = read_freed_lists(source.chase, &reading.arenas, layout, &caches);
+    reading.problems.extend(found.problems);
+    reading.freed = read_freed_lists(source.chase, &reading.arenas, layout, &found.caches);
     reading.problems.append(&mut reading.freed.problems);
 }

@@ -6,7 +6,7 @@
 
 use super::chunk::Chunk;
 use crate::addr::{Addr, AddrRange};
-use crate::target::lines::{CaughtLine, catch};
+use crate::target::lines::{CaughtLine, LINE, catch};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
 
@@ -35,26 +35,21 @@ pub struct ReadPlan {
 }
 
 impl ReadPlan {
-    /// The plan for chunks in address order, of each of which `wanted` bytes from its header on are needed, cut into
-    /// about `pieces` pieces.
-    pub fn for_chunks(chunks: &[Chunk], wanted: u64, pieces: u64) -> ReadPlan {
-        let mut runs: Vec<AddrRange> = Vec::new();
-        let mut bytes = 0;
+    /// The plan for chunks in address order, of each of which `wanted` bytes from its header on are needed, and for the
+    /// lines (start addresses in address order) that lie in them; cut into about `pieces` pieces.
+    pub fn for_chunks(chunks: &[Chunk], wanted: u64, lines: &[Addr], pieces: u64) -> ReadPlan {
+        let mut runs = Runs::default();
         let mut starts = Vec::new();
+        let first = chunks.first().map_or(0, |chunk| lines.partition_point(|line| *line < chunk.start()));
+        let mut lines = lines.iter().skip(first).peekable();
         for chunk in chunks {
-            let header = AddrRange::sized(chunk.start(), wanted);
-            match runs.last_mut() {
-                Some(last) if header.start.0 < last.end.0 + GAP && header.end.0 - last.start.0 <= BATCH => {
-                    bytes += header.end.0.saturating_sub(last.end.0);
-                    last.end = last.end.max(header.end);
-                }
-                _ => {
-                    bytes += wanted;
-                    runs.push(header);
-                }
+            runs.add(AddrRange::sized(chunk.start(), wanted));
+            while let Some(line) = lines.next_if(|line| **line < chunk.end()) {
+                runs.add(AddrRange::sized(*line, LINE));
             }
-            starts.push(bytes);
+            starts.push(runs.bytes);
         }
+        let Runs { runs, bytes } = runs;
         let step = (bytes / pieces.max(1)).max(BATCH);
         let mut due = step;
         let mut cuts = Vec::new();
@@ -75,6 +70,30 @@ impl ReadPlan {
     /// Bytes that following the plan reads.
     pub fn bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.len()).sum()
+    }
+}
+
+/// Runs as they come together, front to back.
+#[derive(Default)]
+struct Runs {
+    runs: Vec<AddrRange>,
+    bytes: u64,
+}
+
+impl Runs {
+    /// Adds a range that starts no earlier than the one before.
+    fn add(&mut self, range: AddrRange) {
+        match self.runs.last_mut() {
+            Some(last) if range.end <= last.end => {}
+            Some(last) if range.start.0 < last.end.0 + GAP && range.end.0 - last.start.0 <= BATCH => {
+                self.bytes += range.end.0 - last.end.0;
+                last.end = range.end;
+            }
+            _ => {
+                self.bytes += range.len();
+                self.runs.push(range);
+            }
+        }
     }
 }
 
@@ -261,7 +280,7 @@ mod tests {
         let image = image_of(0x100000);
         let counting = Counting(&image, Cell::new(0), Cell::new(0));
         let chunks = chunks(&[0x20, 0x40000, 0x20, 0x40000, 0x20]);
-        let plan = ReadPlan::for_chunks(&chunks, 64, 1);
+        let plan = ReadPlan::for_chunks(&chunks, 64, &[], 1);
         let limit = Addr(0x10000 + 0x100000);
         let mut reader = PlannedReader::new(&counting, &plan, limit, Vec::new());
         for chunk in &chunks {
@@ -278,7 +297,7 @@ mod tests {
     #[test]
     fn what_the_plan_does_not_know_is_read_all_the_same() {
         let image = image_of(0x100000);
-        let plan = ReadPlan::for_chunks(&chunks(&[0x20, 0x40000, 0x20]), 64, 1);
+        let plan = ReadPlan::for_chunks(&chunks(&[0x20, 0x40000, 0x20]), 64, &[], 1);
         let mut reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
         assert_eq!(reader.bytes(Addr(0x30008), 8).unwrap()[0], ((0x20008u64) >> 8) as u8);
         assert_eq!(reader.bytes(Addr(0x10000 + 0x40020), 8).unwrap()[0], (0x40020u64 >> 8) as u8);
@@ -289,9 +308,26 @@ mod tests {
     #[test]
     fn long_runs_are_cut_into_batches_without_a_gap() {
         let chunks = chunks(&[0x200; 0x1000]);
-        let plan = ReadPlan::for_chunks(&chunks, 112, 4);
+        let plan = ReadPlan::for_chunks(&chunks, 112, &[], 4);
         assert!((0x1ff000..0x201000).contains(&plan.bytes()), "{:#x}", plan.bytes());
         assert!(plan.runs.iter().all(|run| run.len() <= BATCH));
         assert!((3..=4).contains(&plan.cuts.len()), "{:?}", plan.cuts);
+    }
+
+    #[test]
+    fn lines_inside_chunks_are_planned_and_caught() {
+        let image = image_of(0x100000);
+        let chunks = chunks(&[0x20, 0x40000, 0x20]);
+        let lines = [Addr(0x8000), Addr(0x10000), Addr(0x30000), Addr(0x200000)];
+        let plan = ReadPlan::for_chunks(&chunks, 64, &lines, 1);
+        let reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
+        let mut reader = reader.catching(&lines);
+        for chunk in &chunks {
+            reader.bytes(chunk.start(), 64).unwrap();
+        }
+        let (_, caught) = reader.finish();
+        let places: Vec<usize> = caught.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [1, 2]);
+        assert_eq!(caught[1].1, [0; 64]);
     }
 }

@@ -9,9 +9,13 @@ use super::layout::MallocLayout;
 use crate::addr::{Addr, AddrRange};
 use crate::target::maps::Maps;
 use crate::target::memory::Memory;
+use rustc_hash::FxHashSet;
 
 /// glibc arena.c, `HEAP_MAX_SIZE`: twice the largest mmap threshold, which is 4 MiB times the size of a long.
 const HEAP_MAX_SIZE: u64 = 64 << 20;
+
+/// No machine has larger pages.
+const LARGEST_HUGE_PAGE: u64 = 1 << 36;
 
 /// More heaps in one arena than this are not believed.
 const MAX_HEAPS: usize = 1 << 16;
@@ -49,7 +53,7 @@ pub fn main_piece(maps: &Maps, start: Addr) -> Option<Region> {
 pub fn heap_max_size(par: &Par) -> u64 {
     match par.hp_pagesize {
         0 => HEAP_MAX_SIZE,
-        bytes if bytes.is_power_of_two() => bytes.saturating_mul(4),
+        bytes if bytes.is_power_of_two() && bytes <= LARGEST_HUGE_PAGE => bytes * 4,
         _ => HEAP_MAX_SIZE,
     }
 }
@@ -66,6 +70,7 @@ pub fn heaps(
     let info = &layout.heap_info;
     let largest = heap_max_size(par);
     let mut regions = Vec::new();
+    let mut seen = FxHashSet::default();
     let mut heap = arena.top.align_down(largest);
     let problem = loop {
         let words = [info.arena, info.previous, info.used].map(|offset| memory.read_u64(heap + offset));
@@ -81,6 +86,9 @@ pub fn heaps(
         let arena_size = if previous == 0 { layout.state.size } else { 0 };
         let first = (heap + info.size + arena_size).align_up(ALIGNMENT);
         let chunks = AddrRange::new(first, heap + used);
+        if !seen.insert(heap) {
+            break Some(format!("the heaps of arena {} lead in a circle, back to the one at {heap}", arena.address));
+        }
         regions.push(Region { arena: index, chunks, overhead: first.0.saturating_sub(heap.0), is_brk: false });
         if previous == 0 {
             break None;

@@ -20,13 +20,14 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and the work is to be shared by
+    /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and these lines (start
+    /// addresses in address order), and the work is to be shared by
     /// `threads` threads.
-    pub fn of<V>(reading: &HeapReading<V>, wanted: u64, threads: u64) -> Rehearsal {
+    pub fn of<V>(reading: &HeapReading<V>, wanted: u64, lines: &[Addr], threads: u64) -> Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };
         let plan = |region: &RegionReading| {
-            let plan = ReadPlan::for_chunks(&region.chunks, HEADER + wanted.max(HEADER), pieces);
+            let plan = ReadPlan::for_chunks(&region.chunks, HEADER + wanted.max(HEADER), lines, pieces);
             (region.region.chunks.start, plan)
         };
         let main_pieces = reading.regions.iter().filter(|region| region.region.arena == 0).skip(1);

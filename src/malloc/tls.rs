@@ -23,35 +23,58 @@ const ENTRY: u64 = 16;
 /// Modules with thread-local storage beyond this number are not looked at: glibc is loaded early.
 const MAX_MODULES: u64 = 64;
 
-/// Thread caches as `(thread id, address)`, of those of `threads` (`(thread id, thread pointer)`) that have one. `offset`
-/// is that of the variable `tcache` in glibc's block.
-pub fn find_tcaches(
-    memory: &impl Memory,
-    layout: &TcacheLayout,
-    offset: u64,
-    threads: &[(i32, Addr)],
-) -> Vec<(i32, Addr)> {
-    let module = (1..=MAX_MODULES).find(|module| {
-        threads.iter().any(|(_, pointer)| tcache_of(memory, layout, offset, *pointer, *module).is_some())
-    });
-    let Some(module) = module else { return Vec::new() };
-    let cache = |(thread, pointer): &(i32, Addr)| Some((*thread, tcache_of(memory, layout, offset, *pointer, module)?));
-    threads.iter().filter_map(cache).collect()
+/// Thread caches that were found.
+#[derive(Debug, Clone, Default)]
+pub struct FoundCaches {
+    /// `(thread id, address)` of those threads that have one.
+    pub caches: Vec<(i32, Addr)>,
+    /// One sentence for each thread whose pointer leads to something else.
+    pub problems: Vec<String>,
 }
 
-fn tcache_of(
-    memory: &impl Memory,
-    layout: &TcacheLayout,
-    offset: u64,
-    thread_pointer: Addr,
-    module: u64,
-) -> Option<Addr> {
+/// Looks for the caches of `threads` (`(thread id, thread pointer)`). `offset` is that of the variable `tcache` in glibc's
+/// block.
+///
+/// Which entry of the vector is glibc's is believed only of one that leads to something that is a tcache in every detail.
+/// In the other threads the same entry leads to theirs, even if one is damaged: following its lists will tell.
+pub fn find_tcaches(memory: &impl Memory, layout: &TcacheLayout, offset: u64, threads: &[(i32, Addr)]) -> FoundCaches {
+    let pointer_of = |thread_pointer: Addr, module: u64| tcache_pointer(memory, offset, thread_pointer, module);
+    let is_glibc = |module: &u64| {
+        let pointers = threads.iter().filter_map(|(_, thread_pointer)| pointer_of(*thread_pointer, *module));
+        let mut set = pointers.filter(|pointer| !pointer.is_null());
+        set.any(|tcache| has_right_size(memory, layout, tcache) && looks_like_tcache(memory, layout, tcache))
+    };
+    let mut found = FoundCaches::default();
+    let Some(module) = (1..=MAX_MODULES).find(is_glibc) else { return found };
+    for (thread, thread_pointer) in threads {
+        match pointer_of(*thread_pointer, module) {
+            // A thread that has never allocated has none.
+            Some(Addr::NULL) => {}
+            Some(tcache) if has_right_size(memory, layout, tcache) => found.caches.push((*thread, tcache)),
+            Some(tcache) => found.problems.push(format!(
+                "the tcache of thread {thread} should be at {tcache}, where no chunk of its size is: what it holds is counted \
+                 as in use"
+            )),
+            None => found.problems.push(format!(
+                "the thread-local storage of thread {thread} cannot be read: what its tcache holds is counted as in use"
+            )),
+        }
+    }
+    found
+}
+
+/// The variable `tcache` of a thread, if the entry of its vector for that module leads anywhere.
+fn tcache_pointer(memory: &impl Memory, offset: u64, thread_pointer: Addr, module: u64) -> Option<Addr> {
     let vector = memory.read_pointer(thread_pointer + DTV).ok()?;
     let block = memory.read_pointer(vector + module * ENTRY).ok()?;
-    let tcache = memory.read_pointer(block + offset).ok()?;
-    let size = SizeWord(memory.read_u64(tcache - (HEADER - SIZE_OFFSET)).ok()?).size();
+    memory.read_pointer(block + offset).ok()
+}
+
+/// True if a chunk of the size that holds the structure is at `tcache`.
+fn has_right_size(memory: &impl Memory, layout: &TcacheLayout, tcache: Addr) -> bool {
+    let Ok(word) = memory.read_u64(tcache - (HEADER - SIZE_OFFSET)) else { return false };
+    let size = SizeWord(word).size();
     // One more step of 16 where glibc 2.43 rounds the request up twice.
-    let least = (layout.size + SIZE_OFFSET).next_multiple_of(HEADER).max(MIN_SIZE);
-    let fits = size == least || size == least + HEADER;
-    (fits && looks_like_tcache(memory, layout, tcache)).then_some(tcache)
+    let least = layout.size.saturating_add(SIZE_OFFSET).next_multiple_of(HEADER).max(MIN_SIZE);
+    size == least || size == least + HEADER
 }

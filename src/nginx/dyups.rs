@@ -12,7 +12,7 @@ use crate::debug::Layout;
 use crate::malloc::arena::word_at;
 use crate::target::memory::{Fault, Memory};
 
-const LIVE: OwnerKind = OwnerKind { key: "dyups.live", label: "dyups upstream", unit: Some("dyups") };
+const LIVE: OwnerKind = OwnerKind { key: "dyups.live", label: "dyups upstream, live", unit: Some("dyups") };
 /// An upstream that was deleted and is kept by references.
 pub const DELETING: OwnerKind =
     OwnerKind { key: "dyups.deleting", label: "dyups upstream, deleted but still referenced", unit: Some("dyups") };
@@ -64,6 +64,9 @@ pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, Ow
     let (module, main) = (layout("ngx_module_s")?, layout("ngx_http_dyups_main_conf_t")?);
     let host = layout("ngx_http_upstream_srv_conf_s")?;
     let server: &Layout = &*layout("ngx_http_dyups_srv_conf_t")?;
+    if server.size == 0 {
+        return Err(OwnerError::Implausible("ngx_http_dyups_srv_conf_t has no size in the debug info".to_owned()));
+    }
     Ok(Some(Box::new(DyupsFinder {
         cycle,
         conf_ctx: layout("ngx_cycle_s")?.offset("conf_ctx")?,

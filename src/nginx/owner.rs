@@ -3,7 +3,6 @@
 use crate::addr::{Addr, LoadBias};
 use crate::debug::{DebugError, DebugInfo, MissingField};
 use crate::target::memory::{Fault, Memory};
-use crate::view::ViewError;
 use thiserror::Error;
 
 /// A kind of owner.
@@ -56,9 +55,6 @@ pub enum OwnerError {
     /// A structure lacks a field.
     #[error(transparent)]
     Field(#[from] MissingField),
-    /// The target's memory did not lead on.
-    #[error(transparent)]
-    View(#[from] ViewError),
     /// The target's memory could not be read.
     #[error(transparent)]
     Memory(#[from] Fault),

@@ -29,42 +29,81 @@ pub struct PoolLists {
 
 /// Reads the lists of a possible pool. The pool may be a dead one: every read can lead to nonsense.
 pub fn read_lists(memory: &impl Memory, layout: &PoolLayout, pool: &PoolNote) -> PoolLists {
-    let mut lists = PoolLists::default();
-    let large = follow(memory, pool.large, layout.large_next, layout.large_alloc, &mut |alloc| match alloc {
-        Addr::NULL => lists.large_freed += 1,
-        alloc => lists.large.push(alloc),
-    });
-    let cleanups = follow(memory, pool.cleanup, layout.cleanup_next, layout.cleanup_handler, &mut |handler| {
-        lists.cleanups.push(handler);
-    });
+    let in_large = NodeLayout { next: layout.large_next, value: layout.large_alloc };
+    let in_cleanup = NodeLayout { next: layout.cleanup_next, value: layout.cleanup_handler };
+    let (mut allocations, large) = follow(memory, pool.large, in_large);
+    let (handlers, cleanups) = follow(memory, pool.cleanup, in_cleanup);
+    let nodes = allocations.len();
+    allocations.retain(|alloc| !alloc.is_null());
     let name = |list: &str, result: Result<(), String>| result.err().map(|problem| format!("its {list}: {problem}"));
-    lists.problem = name("large allocations", large).or(name("cleanups", cleanups));
-    lists
+    PoolLists {
+        large_freed: (nodes - allocations.len()) as u64,
+        large: allocations,
+        cleanups: handlers,
+        problem: name("large allocations", large).or(name("cleanups", cleanups)),
+    }
 }
 
-fn follow(
-    memory: &impl Memory,
-    first: Addr,
-    next_offset: u64,
-    value_offset: u64,
-    take: &mut impl FnMut(Addr),
-) -> Result<(), String> {
-    let mut node = first;
-    let node_size = (next_offset.max(value_offset) + 8) as usize;
-    let mut bytes = vec![0; node_size];
-    for _ in 0..MAX_NODES {
-        if node.is_null() {
-            return Ok(());
-        }
-        memory.read(node, &mut bytes).map_err(|fault| fault.to_string())?;
-        let (value, next) = (Addr(word_at(&bytes, value_offset)), Addr(word_at(&bytes, next_offset)));
-        take(value);
-        if next == node {
-            break;
-        }
-        node = next;
+/// Where a list keeps what in its nodes, in bytes.
+#[derive(Clone, Copy)]
+struct NodeLayout {
+    next: u64,
+    value: u64,
+}
+
+impl NodeLayout {
+    /// The value of the node at `node`, and the node after it.
+    fn read(self, memory: &impl Memory, node: Addr, bytes: &mut Vec<u8>) -> Result<(Addr, Addr), String> {
+        bytes.resize(self.next.max(self.value) as usize + 8, 0);
+        memory.read(node, bytes).map_err(|fault| fault.to_string())?;
+        Ok((Addr(word_at(bytes, self.value)), Addr(word_at(bytes, self.next))))
     }
-    Err(format!("the list does not end after {MAX_NODES} nodes"))
+}
+
+/// Values of the nodes of a list, and what stopped the walk if it was not the list's end.
+fn follow(memory: &impl Memory, first: Addr, layout: NodeLayout) -> (Vec<Addr>, Result<(), String>) {
+    let mut values = Vec::new();
+    let mut bytes = Vec::new();
+    let mut node = first;
+    // A circle comes by the same node again before twice as many steps are taken as led to it (Brent).
+    let mut mark = (Addr::NULL, 1);
+    while !node.is_null() {
+        if node == mark.0 {
+            return follow_circle(memory, first, layout);
+        }
+        if values.len() == mark.1 {
+            mark = (node, values.len() * 2);
+        }
+        if values.len() >= MAX_NODES {
+            return (values, Err(format!("the list does not end after {MAX_NODES} nodes")));
+        }
+        match layout.read(memory, node, &mut bytes) {
+            Ok((value, next)) => {
+                values.push(value);
+                node = next;
+            }
+            Err(problem) => return (values, Err(problem)),
+        }
+    }
+    (values, Ok(()))
+}
+
+/// The same for a list that is known to lead in a circle: each node counts once.
+fn follow_circle(memory: &impl Memory, first: Addr, layout: NodeLayout) -> (Vec<Addr>, Result<(), String>) {
+    let mut values = Vec::new();
+    let mut bytes = Vec::new();
+    let mut seen = FxHashSet::default();
+    let mut node = first;
+    while !node.is_null() && seen.insert(node) {
+        match layout.read(memory, node, &mut bytes) {
+            Ok((value, next)) => {
+                values.push(value);
+                node = next;
+            }
+            Err(problem) => return (values, Err(problem)),
+        }
+    }
+    (values, Err(format!("the list leads in a circle, back to {node}")))
 }
 
 /// A pool that was found by signature.
@@ -106,15 +145,16 @@ impl Pool {
 /// Makes pools of what the scanners noted: those whose first block is a chunk in use and whose chain is one of chunks in
 /// use. `lists` has an entry for each possible pool that was looked at.
 pub fn assemble(heap: &Heap, scanners: &[PoolScanner], lists: &mut FxHashMap<Addr, PoolLists>) -> Vec<Pool> {
-    let blocks = Blocks::in_use(heap, scanners);
-    let inner = blocks.inner_lookalikes(scanners);
+    let mut blocks = Blocks::in_use(heap, scanners);
+    let reached = blocks.reached_lookalikes(scanners);
     let mut pools = Vec::new();
-    for note in scanners.iter().flat_map(|scanner| &scanner.pools) {
-        if inner.contains(&note.address) {
-            continue;
+    // Those that no block leads to come first: what their chains reach is a block of theirs, even if it looks like a pool.
+    for is_reached in [false, true] {
+        let notes = scanners.iter().flat_map(|scanner| &scanner.pools);
+        for note in notes.filter(|note| reached.contains(&note.address) == is_reached) {
+            let lists = lists.remove(&note.address).unwrap_or_default();
+            pools.extend(assemble_one(heap, &mut blocks, note, lists));
         }
-        let lists = lists.remove(&note.address).unwrap_or_default();
-        pools.extend(assemble_one(heap, &blocks, note, lists));
     }
     pools
 }
@@ -122,6 +162,8 @@ pub fn assemble(heap: &Heap, scanners: &[PoolScanner], lists: &mut FxHashMap<Add
 /// The possible blocks that are chunks in use.
 struct Blocks<'a> {
     notes: Vec<(&'a BlockNote, ChunkId)>,
+    /// For each note the pool it belongs to, or null: a block is given out once.
+    owners: Vec<Addr>,
     /// For each chunk of the arenas the number of its note.
     of_chunk: Vec<Option<NonZeroU32>>,
     of_mmapped: FxHashMap<Addr, NonZeroU32>,
@@ -134,7 +176,7 @@ impl<'a> Blocks<'a> {
         let mut candidates: Vec<&BlockNote> = scanners.iter().flat_map(|scanner| &scanner.blocks).collect();
         candidates.sort_by_key(|block| block.start);
         let of_chunk = vec![None; heap.chunks.len()];
-        let mut blocks = Blocks { notes: Vec::new(), of_chunk, of_mmapped: FxHashMap::default() };
+        let mut blocks = Blocks { notes: Vec::new(), owners: Vec::new(), of_chunk, of_mmapped: FxHashMap::default() };
         let mut chunks = heap.chunks.iter().enumerate().peekable();
         for block in candidates {
             while chunks.next_if(|(_, chunk)| chunk.memory() < block.start).is_some() {}
@@ -151,6 +193,7 @@ impl<'a> Blocks<'a> {
 
     fn add(&mut self, block: &'a BlockNote, chunk: ChunkId) {
         self.notes.push((block, chunk));
+        self.owners.push(Addr::NULL);
         let number = NonZeroU32::new(self.notes.len() as u32);
         match chunk {
             ChunkId::Arena(index) => {
@@ -162,42 +205,60 @@ impl<'a> Blocks<'a> {
         }
     }
 
-    /// The block that starts at `at`, which is likely to lie soon after `hint`.
-    fn get(&self, heap: &Heap, at: Addr, hint: ChunkId) -> Option<(&'a BlockNote, ChunkId)> {
+    /// The block that starts at `at`, which is likely to lie soon after `hint`, by its number.
+    fn get(&self, heap: &Heap, at: Addr, hint: ChunkId) -> Option<Block<'a>> {
         self.of(heap.find_after(at, hint)?, at)
     }
 
-    fn of(&self, chunk: ChunkId, at: Addr) -> Option<(&'a BlockNote, ChunkId)> {
+    fn of(&self, chunk: ChunkId, at: Addr) -> Option<Block<'a>> {
         let number = match chunk {
             ChunkId::Arena(index) => self.of_chunk.get(index as usize).copied().flatten()?,
             ChunkId::Mmapped(_) => *self.of_mmapped.get(&at)?,
         };
-        self.notes.get(number.get() as usize - 1).copied()
+        let number = number.get() as usize - 1;
+        let (note, chunk) = self.notes.get(number).copied()?;
+        Some(Block { note, chunk, number, owner: self.owners.get(number).copied()? })
     }
 
-    /// Blocks in the middle of a chain that look like a pool by accident: another block leads to them.
-    fn inner_lookalikes(&self, scanners: &[PoolScanner]) -> FxHashSet<Addr> {
-        let pools = scanners.iter().flat_map(|scanner| &scanner.pools);
-        let doubtful = pools.filter(|note| !is_current_of_itself(note)).map(|note| note.address);
-        let doubtful: FxHashSet<Addr> = doubtful.collect();
-        if doubtful.is_empty() {
-            return doubtful;
+    fn set_owner(&mut self, number: usize, pool: Addr) {
+        if let Some(owner) = self.owners.get_mut(number) {
+            *owner = pool;
         }
-        self.notes.iter().map(|(block, _)| block.next).filter(|next| doubtful.contains(next)).collect()
+    }
+
+    /// What looks like a pool and is the next block of another one: a block that was cut from the memory of a destroyed pool
+    /// keeps its header where nothing was written over it yet.
+    fn reached_lookalikes(&self, scanners: &[PoolScanner]) -> FxHashSet<Addr> {
+        let pools = scanners.iter().flat_map(|scanner| &scanner.pools);
+        let pools: FxHashSet<Addr> = pools.map(|note| note.address).collect();
+        let next = self.notes.iter().map(|(block, _)| block.next);
+        next.filter(|next| !next.is_null() && pools.contains(next)).collect()
     }
 }
 
-/// In a pool of one block, and in one that has not failed much, `current` is the pool itself.
-fn is_current_of_itself(note: &PoolNote) -> bool {
-    note.current == note.address
+/// A possible block that is a chunk in use.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    note: &'a BlockNote,
+    chunk: ChunkId,
+    /// Its place among the notes.
+    number: usize,
+    /// The pool it belongs to so far, or null.
+    owner: Addr,
 }
 
-fn assemble_one(heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, lists: PoolLists) -> Option<Pool> {
+impl Block<'_> {
+    fn size(&self) -> u64 {
+        self.note.end.0 - self.note.start.0
+    }
+}
+
+fn assemble_one(heap: &Heap, blocks: &mut Blocks<'_>, note: &PoolNote, lists: PoolLists) -> Option<Pool> {
     let chunk = heap.find(note.address)?;
-    let (first, _) = blocks.of(chunk, note.address)?;
+    let first = blocks.of(chunk, note.address).filter(|first| first.owner.is_null())?;
     let mut pool = Pool {
         address: note.address,
-        block_size: first.end.0 - first.start.0,
+        block_size: first.size(),
         large_freed: lists.large_freed,
         cleanups: lists.cleanups,
         problems: lists.problem.into_iter().collect(),
@@ -212,34 +273,53 @@ fn assemble_one(heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, lists: PoolLi
     Some(pool)
 }
 
-/// Follows the chain. False if it is not that of a pool: it must begin at the pool and pass `current`.
-fn add_blocks(pool: &mut Pool, heap: &Heap, blocks: &Blocks<'_>, note: &PoolNote, first: ChunkId) -> bool {
+/// Follows the chain and takes its blocks. False if it is not that of a pool, which must pass `current`: nothing is taken.
+fn add_blocks(pool: &mut Pool, heap: &Heap, blocks: &mut Blocks<'_>, note: &PoolNote, first: ChunkId) -> bool {
+    let mut taken = Vec::new();
     let mut passed_current = false;
     let mut hint = first;
     let mut at = note.address;
     while !at.is_null() {
-        let Some((block, chunk)) = blocks.get(heap, at, hint) else {
-            pool.problems.push(format!("its chain leads to {at}, which is no block in use"));
-            break;
+        let block = match next_block(pool, blocks.get(heap, at, hint), at) {
+            Ok(block) => block,
+            Err(problem) => {
+                pool.problems.push(problem);
+                break;
+            }
         };
-        if pool.blocks.len() > blocks.notes.len() {
-            pool.problems.push("its chain of blocks is a circle".to_owned());
-            break;
-        }
         passed_current |= at == note.current;
-        let tail = block.end.0 - block.last.0;
+        let tail = block.note.end.0 - block.note.last.0;
         match passed_current {
             true => pool.unused += tail,
             false => pool.lost += tail,
         }
         // Headers are counted as used: they are what a pool costs.
-        pool.used += block.last.0 - block.start.0;
-        pool.block_bytes += heap.chunk(chunk).size();
-        pool.blocks.push(chunk);
-        hint = chunk;
-        at = block.next;
+        pool.used += block.note.last.0 - block.note.start.0;
+        pool.block_bytes += heap.chunk(block.chunk).size();
+        pool.blocks.push(block.chunk);
+        taken.push(block.number);
+        blocks.set_owner(block.number, pool.address);
+        hint = block.chunk;
+        at = block.note.next;
+    }
+    if !passed_current {
+        taken.into_iter().for_each(|number| blocks.set_owner(number, Addr::NULL));
     }
     passed_current
+}
+
+/// What the chain leads to at `at`, if it can be the pool's: all blocks of a pool have the size of the first one (nginx
+/// `ngx_palloc_block`).
+fn next_block<'a>(pool: &Pool, found: Option<Block<'a>>, at: Addr) -> Result<Block<'a>, String> {
+    let block = found.ok_or_else(|| format!("its chain leads to {at}, which is no block in use"))?;
+    match block.owner {
+        owner if owner == pool.address => Err(format!("its chain of blocks is a circle, back to {at}")),
+        Addr::NULL if block.size() != pool.block_size => {
+            Err(format!("its chain leads to {at}, which is a block of another size"))
+        }
+        Addr::NULL => Ok(block),
+        owner => Err(format!("its chain leads to {at}, which belongs to the pool at {owner}")),
+    }
 }
 
 fn add_large(pool: &mut Pool, heap: &Heap, memory: Addr) {

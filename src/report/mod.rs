@@ -2,7 +2,9 @@
 //! chose. Nothing here decides where output goes, and nothing is computed that the model does not hold.
 
 pub mod json;
+mod owner_name;
 pub mod rows;
+pub mod scope;
 pub mod style;
 pub mod table;
 pub mod text;

@@ -20,8 +20,9 @@ fn is_printable(character: char, unicode: bool) -> bool {
     !character.is_control() && !invisible && (unicode || character.is_ascii())
 }
 
-/// Breaks a text into lines of at most `limit` columns, at blanks where that is possible. `first` goes before the first
-/// line and `rest` before the others.
+/// Breaks a text into lines of at most `limit` columns, at blanks. `first` goes before the first line and `rest` before
+/// the others. A word that is too long for its indentation stands further left, so that a path or a build-id can be
+/// copied; only a word that no line can hold is broken, and a path then behind a slash.
 pub fn wrap(text: &str, limit: usize, first: &str, rest: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = first.to_owned();
@@ -33,19 +34,40 @@ pub fn wrap(text: &str, limit: usize, first: &str, rest: &str) -> Vec<String> {
         }
         if !empty {
             line.push(' ');
-        }
-        for character in word.chars() {
-            if !empty && width(&line) + width(character.encode_utf8(&mut [0; 4])) > limit {
-                lines.push(std::mem::replace(&mut line, rest.to_owned()));
+            line.push_str(word);
+        } else if let Some(indent) = outdented(&line, word, limit) {
+            line = format!("{indent}{word}");
+        } else {
+            let mut left = word;
+            while width(&line) + width(left) > limit && !left.is_empty() {
+                let (part, others) = left.split_at(break_at(left, limit.saturating_sub(width(&line))));
+                lines.push(std::mem::replace(&mut line, rest.to_owned()) + part);
+                left = others;
             }
-            line.push(character);
-            empty = false;
+            line.push_str(left);
         }
+        empty = false;
     }
-    if !empty || lines.is_empty() {
-        lines.push(line);
-    }
+    lines.push(line);
     lines
+}
+
+/// What is left of an indentation if the word needs some of its blanks; `None` if even all of them are not enough.
+fn outdented<'a>(indent: &'a str, word: &str, limit: usize) -> Option<&'a str> {
+    let blanks = indent.len() - indent.trim_start_matches(' ').len();
+    let missing = (width(indent) + width(word)).saturating_sub(limit);
+    if missing <= blanks { indent.get(missing..) } else { None }
+}
+
+/// Where to break a word, in bytes, so that what is before fits into `room` columns: behind its last slash there, if it
+/// has one. At least one character is before.
+fn break_at(word: &str, room: usize) -> usize {
+    let ends = word.char_indices().map(|(at, character)| at + character.len_utf8());
+    let fits = |end: &usize| word.get(..*end).is_some_and(|part| width(part) <= room);
+    let one = word.chars().next().map_or(0, char::len_utf8);
+    let most = ends.take_while(fits).last().unwrap_or(one);
+    let slash = word.get(..most).and_then(|part| part.rfind('/')).filter(|at| *at > 0);
+    slash.map_or(most, |at| at + 1)
 }
 
 /// Puts phrases on as few lines as they need, with a separator between two on the same line; a phrase is broken only if
@@ -104,9 +126,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_that_do_not_fit_are_broken() {
+    fn words_that_no_line_can_hold_are_broken() {
         assert_eq!(wrap("a bcdefghij k", 6, "* ", "  "), ["* a", "  bcde", "  fghi", "  j k"]);
         assert_eq!(wrap("", 6, "* ", "  "), ["* "]);
+        assert_eq!(wrap("see /usr/lib/debug/abcdef", 12, "* ", "  "), ["* see", "  /usr/lib/", "  debug/", "  abcdef"]);
+    }
+
+    #[test]
+    fn a_long_word_stands_further_left_and_stays_whole() {
+        assert_eq!(wrap("in /usr/lib it is", 9, "  * ", "    "), ["  * in", " /usr/lib", "    it is"]);
+        assert_eq!(wrap("/usr/lib/x", 12, "  * ", "    "), ["* /usr/lib/x"]);
     }
 
     #[test]

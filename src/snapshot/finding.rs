@@ -79,7 +79,7 @@ impl fmt::Display for Finding {
             Finding::DeletedButReferenced { upstream, pools, references, bytes, .. } => write!(
                 f,
                 "{} of upstream \"{upstream}\" {} marked deleted but kept by {}: {} will not be freed until the requests \
-                 and connections that hold them close",
+                 and connections that hold them end, and the module then looks up an upstream (any request to its API)",
                 counted(*pools, "pool"),
                 if *pools == 1 { "is" } else { "are" },
                 counted(*references, "reference"),

@@ -123,7 +123,7 @@ pub struct Layouts {
 /// The origin of structure layouts.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct LayoutSource {
-    /// `dwarf`, or `none`.
+    /// `dwarf`; `built_in` for pools of a binary without debug info; or `none`.
     pub kind: String,
     /// The file they were read from.
     pub file: Option<String>,
@@ -131,13 +131,15 @@ pub struct LayoutSource {
     pub verified_by: Option<String>,
     /// Why there are none.
     pub problem: Option<String>,
+    /// Every place that was looked at for debug info and not taken, with the reason.
+    pub tried: Vec<String>,
 }
 
 /// One row of the breakdown.
 #[derive(Debug, Clone, Serialize)]
 pub struct MemoryRow {
     /// What it is, as a stable name: `glibc_in_use`, `glibc_in_use_pools`, `glibc_in_use_other`, `glibc_free`,
-    /// `shared_memory`, `other_anonymous`, `files`, `stacks`, `kernel`.
+    /// `glibc_own`, `brk_heap` (of a heap that was not walked), `shared_memory`, `other_anonymous`, `files`, `stacks`.
     pub kind: String,
     /// What it is, for people.
     pub label: String,
@@ -329,8 +331,10 @@ impl Snapshot {
         self.owners.iter().map(|owner| owner.chunks).sum()
     }
 
-    /// True if everything was read and every book reconciles.
+    /// True if everything was read, every book reconciles, and every name led to a pool.
     pub fn is_complete(&self) -> bool {
-        self.books.as_ref().is_some_and(Books::reconcile_exactly) && self.pool_check.problems.is_empty()
+        self.books.as_ref().is_some_and(Books::reconcile_exactly)
+            && self.pool_check.problems.is_empty()
+            && self.pool_check.only_by_name.is_empty()
     }
 }

@@ -1,14 +1,15 @@
 //! The stop: every thread of the target held by ptrace, for as long as a [`Freeze`] lives and never longer.
 //!
 //! `PTRACE_SEIZE` does not stop the target and sends it no signal; `PTRACE_INTERRUPT` stops it without one. Whatever
-//! becomes of us, the target runs on: on return, error and panic the guard's `Drop` detaches; if we are killed, the kernel
-//! detaches and resumes all tracees of a dead tracer (`ptrace(2)`; that is why `PTRACE_O_EXITKILL` is never set).
+//! becomes of us, the target runs on: on return, error and panic the guard's `Drop` detaches; when the tracing thread ends,
+//! killed or not, the kernel detaches and resumes all its tracees (`ptrace(2)`; that is why `PTRACE_O_EXITKILL` is never set).
 //!
 //! A worker caught in the middle of `malloc` has a heap that does not add up. A single-threaded glibc takes no lock there,
 //! so no lock tells. Instead, each thread is brought to stand in a system call that malloc does not make: between events
 //! in the worker's event wait where that comes soon enough, else in any other. There the heap and the pools are whole.
 
 use crate::addr::Addr;
+use crate::target::process::tracer_of;
 use crate::target::threads::{Stop, TracedThread, thread_pointer};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -17,7 +18,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
-/// Why the target could not be stopped. In every case it has been let go again.
+/// Why the target could not be stopped. It has been let go again, as far as it had been stopped.
 #[derive(Debug, Error)]
 pub enum FreezeError {
     /// The kernel refused the attach.
@@ -29,6 +30,18 @@ pub enum FreezeError {
         errno: Errno,
         /// What stood in the way.
         refusal: crate::target::access::Refusal,
+    },
+    /// Somebody else traces it, and went on doing so while we waited.
+    #[error(
+        "{pid} is being traced by {tracer} ({name}), and Linux allows one tracer: wait until that has ended, or detach it"
+    )]
+    Traced {
+        /// The target.
+        pid: i32,
+        /// The process that traces it.
+        tracer: i32,
+        /// Its name.
+        name: String,
     },
     /// A thread did not stop in time.
     #[error(
@@ -60,6 +73,8 @@ pub enum StopPlace {
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
+    /// For another tracer to let go: two poolscopes at once are the likely case, and each holds on for milliseconds.
+    pub tracer: Duration,
     /// For all threads to stop once asked to.
     pub stop: Duration,
     /// For the event wait. The target runs on meanwhile, slowed by one brief stop for each of its system calls.
@@ -71,7 +86,8 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Patience {
         Patience {
-            stop: Duration::from_millis(500),
+            tracer: Duration::from_secs(2),
+            stop: Duration::from_millis(200),
             event_wait: Duration::from_millis(20),
             system_call: Duration::from_millis(20),
         }
@@ -92,13 +108,32 @@ pub struct Freeze {
 impl Freeze {
     /// Stops all threads of `pid` and brings them to a place where the heap is whole, if that can be had in time.
     ///
+    /// Call it on a thread of its own that ends soon after: a thread of the target that cannot be stopped cannot be
+    /// detached from either, and stays seized until its tracer ends.
+    ///
     /// # Errors
-    /// [`FreezeError`]; the target then runs on, untraced.
+    /// [`FreezeError`]; the target then runs on.
     pub fn stop(pid: i32, patience: Patience) -> Result<Freeze, FreezeError> {
-        let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::InUserCode, not_send: PhantomData };
-        freeze.seize_all(patience.stop)?;
-        freeze.place = freeze.bring_to_safe_place(patience)?;
-        Ok(freeze)
+        let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::BetweenEvents, not_send: PhantomData };
+        let mut known = BTreeSet::new();
+        let mut clock = None;
+        // A thread that is brought to its place runs for a moment, and can start another one in that.
+        loop {
+            let first = freeze.threads.len();
+            freeze.seize_new(&mut known, patience)?;
+            let begin = *clock.get_or_insert_with(Instant::now);
+            if freeze.threads.len() == first {
+                break;
+            }
+            for thread in freeze.threads.iter_mut().skip(first) {
+                let place = bring_thread(thread, pid, begin, patience)?;
+                freeze.place = freeze.place.max(place);
+            }
+        }
+        match freeze.threads.iter().any(|thread| thread.tid.as_raw() == pid && !thread.is_gone()) {
+            true => Ok(freeze),
+            false => Err(FreezeError::Gone(pid)),
+        }
     }
 
     /// Where the threads stand.
@@ -123,28 +158,65 @@ impl Freeze {
         self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()
     }
 
-    /// Seizes and interrupts until a look at the thread list shows none that is not ours: threads can be started while
-    /// we attach, but not by threads that have stopped.
-    fn seize_all(&mut self, patience: Duration) -> Result<(), FreezeError> {
-        let deadline = Instant::now() + patience;
-        let mut known = BTreeSet::new();
+    /// Attaches to all threads first and stops them then, so that none stands still while we attach to another. Threads
+    /// can be started meanwhile, but not by threads that have stopped: at the end a look at the list shows no new one.
+    fn seize_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
         loop {
-            let new: Vec<i32> = self.listed_threads()?.into_iter().filter(|tid| known.insert(*tid)).collect();
-            if new.is_empty() {
-                break;
+            let before = self.threads.len();
+            while let Some(tids) = self.new_threads(known)? {
+                for tid in tids {
+                    let seized = self.seize_patiently(tid, patience.tracer)?;
+                    self.threads.extend(seized);
+                }
             }
-            for tid in new {
-                self.seize_one(tid)?;
+            if self.threads.len() == before {
+                return Ok(());
             }
+            let deadline = Instant::now() + patience.stop;
+            self.interrupt_running();
             for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
                 if thread.wait(deadline) == Stop::TimedOut {
-                    return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience });
+                    return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
                 }
             }
         }
-        match self.threads.iter().any(|thread| thread.tid.as_raw() == self.pid && !thread.is_gone()) {
-            true => Ok(()),
-            false => Err(FreezeError::Gone(self.pid)),
+    }
+
+    /// Threads that are not known yet; `None` if there are none.
+    fn new_threads(&self, known: &mut BTreeSet<i32>) -> Result<Option<Vec<i32>>, FreezeError> {
+        let new: Vec<i32> = self.listed_threads()?.into_iter().filter(|tid| known.insert(*tid)).collect();
+        Ok((!new.is_empty()).then_some(new))
+    }
+
+    fn interrupt_running(&mut self) {
+        for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
+            thread.interrupt();
+        }
+    }
+
+    /// Attaches to a thread; waits for another tracer to let go of it. `Ok(None)` if the thread has exited.
+    fn seize_patiently(&self, tid: i32, patience: Duration) -> Result<Option<TracedThread>, FreezeError> {
+        /// A tracer that lets go between the attach and the look for it is not seen: worth another try.
+        const TRIES: u32 = 3;
+        let deadline = Instant::now() + patience;
+        let mut unexplained = 0;
+        loop {
+            let errno = match TracedThread::seize(Pid::from_raw(tid)) {
+                Ok(seized) => return Ok(seized),
+                Err(errno) => errno,
+            };
+            let tracer = tracer_of(tid);
+            unexplained += u32::from(tracer.is_none());
+            match tracer {
+                None if unexplained >= TRIES => {
+                    let refusal = crate::target::access::explain(self.pid);
+                    return Err(FreezeError::Refused { tid, errno, refusal });
+                }
+                Some((tracer, name)) if Instant::now() >= deadline => {
+                    return Err(FreezeError::Traced { pid: self.pid, tracer, name });
+                }
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
     }
 
@@ -156,37 +228,9 @@ impl Freeze {
         Ok(tids)
     }
 
-    fn seize_one(&mut self, tid: i32) -> Result<(), FreezeError> {
-        match TracedThread::seize(Pid::from_raw(tid)) {
-            Ok(Some(mut thread)) => {
-                thread.interrupt();
-                self.threads.push(thread);
-                Ok(())
-            }
-            Ok(None) => Ok(()),
-            Err(errno) => {
-                let refusal = crate::target::access::explain(self.pid);
-                Err(FreezeError::Refused { tid, errno, refusal })
-            }
-        }
-    }
-
-    fn bring_to_safe_place(&mut self, patience: Patience) -> Result<StopPlace, FreezeError> {
-        let mut worst = StopPlace::BetweenEvents;
-        for thread in &mut self.threads {
-            worst = worst.max(bring_thread(thread, patience)?);
-        }
-        match self.threads.iter().any(|thread| thread.tid.as_raw() == self.pid && !thread.is_gone()) {
-            true => Ok(worst),
-            false => Err(FreezeError::Gone(self.pid)),
-        }
-    }
-
     fn detach_all(&mut self) {
         // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
-        for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
-            thread.interrupt();
-        }
+        self.interrupt_running();
         let deadline = Instant::now() + Duration::from_millis(200);
         for thread in &mut self.threads {
             if !thread.is_stopped() {
@@ -203,43 +247,47 @@ impl Drop for Freeze {
     }
 }
 
-/// Brings one thread to the best place that can be had in time; it is stopped afterwards.
-fn bring_thread(thread: &mut TracedThread, patience: Patience) -> Result<StopPlace, FreezeError> {
-    let begin = Instant::now();
+/// Brings one thread to the best place that can be had before its time is up, which began for all threads at `begin`; it
+/// is stopped afterwards.
+fn bring_thread(
+    thread: &mut TracedThread,
+    pid: i32,
+    begin: Instant,
+    patience: Patience,
+) -> Result<StopPlace, FreezeError> {
     let last_call = begin + patience.event_wait + patience.system_call;
+    let is_main = thread.tid.as_raw() == pid;
     loop {
         if thread.is_gone() {
             return Ok(StopPlace::BetweenEvents);
         }
-        let place = place_of(thread.system_call());
+        let place = place_of(thread.system_call(), is_main);
         let wanted = match begin.elapsed() < patience.event_wait {
             true => StopPlace::BetweenEvents,
             false => StopPlace::InSystemCall,
         };
-        if place <= wanted {
+        if place <= wanted || thread.is_in_group_stop() || Instant::now() >= last_call {
             return Ok(place);
         }
         thread.resume_to_syscall();
         if thread.wait(last_call) == Stop::TimedOut {
-            return stop_where_it_is(thread, patience.stop);
+            // It makes no system call: it spins, or works long on one event. It is read all the same.
+            thread.interrupt();
+            if thread.wait(Instant::now() + patience.stop) == Stop::TimedOut {
+                return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
+            }
         }
     }
 }
 
-/// A thread that makes no system call in time is spinning, or works long on one event: it is read all the same.
-fn stop_where_it_is(thread: &mut TracedThread, patience: Duration) -> Result<StopPlace, FreezeError> {
-    thread.interrupt();
-    match thread.wait(Instant::now() + patience) {
-        Stop::TimedOut => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience }),
-        _ => Ok(place_of(thread.system_call())),
-    }
-}
-
 /// What standing in a system call means for the heap. A stop at its entry and one in its middle mean the same.
-fn place_of(system_call: Option<i64>) -> StopPlace {
+fn place_of(system_call: Option<i64>, is_main: bool) -> StopPlace {
     match system_call {
         None => StopPlace::InUserCode,
         Some(number) if WAITS.contains(&number) => StopPlace::BetweenEvents,
+        // An idle thread of a pool waits on a condition variable; an event loop's own thread waits for a lock, in the
+        // middle of something.
+        Some(nix::libc::SYS_futex) if !is_main => StopPlace::BetweenEvents,
         Some(number) if MADE_BY_MALLOC.contains(&number) => StopPlace::InUserCode,
         Some(_) => StopPlace::InSystemCall,
     }
@@ -265,10 +313,10 @@ const WAITS: &[i64] = &[
     nix::libc::SYS_clock_nanosleep,
     nix::libc::SYS_nanosleep,
     nix::libc::SYS_restart_syscall,
-    nix::libc::SYS_futex,
 ];
 
-/// System calls that glibc's malloc, free and malloc_trim make with the heap half changed.
+/// System calls that glibc's malloc, free and malloc_trim make with the heap half changed; `prctl` names their mappings
+/// where the tunable `glibc.mem.decorate_maps` is set.
 const MADE_BY_MALLOC: &[i64] = &[
     nix::libc::SYS_brk,
     nix::libc::SYS_mmap,
@@ -276,6 +324,7 @@ const MADE_BY_MALLOC: &[i64] = &[
     nix::libc::SYS_mremap,
     nix::libc::SYS_mprotect,
     nix::libc::SYS_madvise,
+    nix::libc::SYS_prctl,
 ];
 
 #[cfg(test)]
@@ -284,10 +333,10 @@ mod tests {
 
     #[test]
     fn a_system_call_of_malloc_is_no_place_to_read_the_heap() {
-        assert_eq!(place_of(Some(nix::libc::SYS_brk)), StopPlace::InUserCode);
-        assert_eq!(place_of(None), StopPlace::InUserCode);
-        assert_eq!(place_of(Some(nix::libc::SYS_write)), StopPlace::InSystemCall);
-        assert_eq!(place_of(Some(nix::libc::SYS_epoll_pwait)), StopPlace::BetweenEvents);
+        assert_eq!(place_of(Some(nix::libc::SYS_brk), true), StopPlace::InUserCode);
+        assert_eq!(place_of(None, true), StopPlace::InUserCode);
+        assert_eq!(place_of(Some(nix::libc::SYS_write), true), StopPlace::InSystemCall);
+        assert_eq!(place_of(Some(nix::libc::SYS_epoll_pwait), true), StopPlace::BetweenEvents);
     }
 
     #[test]

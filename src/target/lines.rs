@@ -8,14 +8,14 @@ use crate::addr::{Addr, AddrRange};
 use crate::target::cache::PageCache;
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
 
 /// Bytes in a line.
 pub const LINE: u64 = 64;
 
-/// A line with its bytes.
-pub type CaughtLine = (Addr, [u8; LINE as usize]);
+/// A line by its place among those that are wanted, with its bytes.
+pub type CaughtLine = (usize, [u8; LINE as usize]);
 
 /// Remembers which lines were read through it.
 #[derive(Debug)]
@@ -62,29 +62,32 @@ pub struct LineCache<M> {
 struct Lines {
     /// In address order.
     addresses: Vec<Addr>,
+    /// The place of each line among them.
+    places: FxHashMap<Addr, usize>,
     bytes: Vec<Option<[u8; LINE as usize]>>,
 }
 
 impl<M: Memory> LineCache<M> {
     /// A cache for `lines` (start addresses in address order), of which nothing is known yet.
     pub fn new(pages: PageCache<M>, lines: Vec<Addr>) -> LineCache<M> {
+        let places = lines.iter().enumerate().map(|(place, line)| (*line, place)).collect();
         let bytes = vec![None; lines.len()];
-        LineCache { pages, lines: RefCell::new(Lines { addresses: lines, bytes }) }
+        LineCache { pages, lines: RefCell::new(Lines { addresses: lines, places, bytes }) }
     }
 
-    /// The lines that are still unknown.
-    pub fn unknown(&self) -> Vec<Addr> {
+    /// The lines that are still unknown, with their places.
+    fn unknown(&self) -> Vec<(usize, Addr)> {
         let lines = self.lines.borrow();
-        let both = lines.addresses.iter().zip(&lines.bytes);
-        both.filter(|(_, bytes)| bytes.is_none()).map(|(address, _)| *address).collect()
+        let both = lines.addresses.iter().zip(&lines.bytes).enumerate();
+        both.filter(|(_, (_, bytes))| bytes.is_none()).map(|(place, (address, _))| (place, *address)).collect()
     }
 
     /// Takes lines that were caught.
     pub fn fill(&self, caught: impl IntoIterator<Item = CaughtLine>) {
         let mut lines = self.lines.borrow_mut();
-        for (address, bytes) in caught {
-            if let Ok(index) = lines.addresses.binary_search(&address) {
-                lines.bytes[index] = Some(bytes);
+        for (place, bytes) in caught {
+            if let Some(line) = lines.bytes.get_mut(place) {
+                *line = Some(bytes);
             }
         }
     }
@@ -93,11 +96,11 @@ impl<M: Memory> LineCache<M> {
     /// out when it is asked for.
     pub fn fetch_unknown(&self, memory: &impl Memory) {
         for batch in self.unknown().chunks(MAX_RANGES) {
-            let ranges: Vec<AddrRange> = batch.iter().map(|line| AddrRange::sized(*line, LINE)).collect();
+            let ranges: Vec<AddrRange> = batch.iter().map(|(_, line)| AddrRange::sized(*line, LINE)).collect();
             let mut bytes = vec![0; batch.len() * LINE as usize];
             if memory.read_ranges(&ranges, &mut bytes).is_ok() {
                 let lines = bytes.as_chunks::<{ LINE as usize }>().0;
-                self.fill(batch.iter().copied().zip(lines.iter().copied()));
+                self.fill(batch.iter().zip(lines).map(|((place, _), bytes)| (*place, *bytes)));
             }
         }
     }
@@ -121,7 +124,7 @@ impl Lines {
     /// `None` if not all the bytes are in known lines; the buffer is then partly written.
     fn read(&self, address: Addr, buffer: &mut [u8]) -> Option<()> {
         let first = address.align_down(LINE);
-        let mut index = self.addresses.binary_search(&first).ok()?;
+        let mut index = *self.places.get(&first)?;
         let mut line = first;
         let mut done = 0;
         while done < buffer.len() {
@@ -143,10 +146,10 @@ impl Lines {
 /// Of `wanted` (start addresses in address order), the lines that lie wholly in `range`, whose bytes are `bytes`.
 pub fn catch(wanted: &[Addr], range: AddrRange, bytes: &[u8], caught: &mut Vec<CaughtLine>) {
     let first = wanted.partition_point(|line| *line < range.start);
-    for line in wanted.iter().skip(first).take_while(|line| **line < range.end) {
+    for (place, line) in wanted.iter().enumerate().skip(first).take_while(|(_, line)| **line < range.end) {
         let from = (line.0 - range.start.0) as usize;
         if let Some(bytes) = bytes.get(from..).and_then(|rest| rest.first_chunk()) {
-            caught.push((*line, *bytes));
+            caught.push((place, *bytes));
         }
     }
 }
@@ -186,7 +189,7 @@ mod tests {
         let mut caught = Vec::new();
         catch(&[Addr(0x1000), Addr(0x1040), Addr(0x1100)], range, &bytes, &mut caught);
         cache.fill(caught);
-        assert_eq!(cache.unknown(), [Addr(0x1100)]);
+        assert_eq!(cache.unknown(), [(2, Addr(0x1100))]);
         assert_eq!(cache.read_u64(Addr(0x103c)), image.read_u64(Addr(0x103c)));
         assert_eq!(cache.page_bytes(), 0);
     }

@@ -144,9 +144,8 @@ impl Process {
         if matches!(stat.state, 'Z' | 'X') {
             return Err(TargetError::Zombie { pid, name, parent: stat.ppid });
         }
-        if status.tracerpid != 0 {
-            let tracer = process_of(status.tracerpid);
-            let tracer_name = comm(tracer).unwrap_or_else(|| "?".to_owned());
+        // Another poolscope will let go in some milliseconds: the stop waits for it. A debugger will not.
+        if let Some((tracer, tracer_name)) = tracer_of(pid).filter(|(_, tracer)| tracer != OURSELVES) {
             return Err(TargetError::AlreadyTraced { pid, name, tracer, tracer_name });
         }
         let executable = entry.exe().map_err(|error| TargetError::from_proc(pid, "exe", error))?;
@@ -184,9 +183,15 @@ fn age_seconds(stat: &Stat) -> u64 {
     (up as u64).saturating_sub(stat.starttime / procfs::ticks_per_second().max(1))
 }
 
-/// The process that a thread belongs to: `TracerPid` names the one thread that traces.
-fn process_of(tid: i32) -> i32 {
-    procfs::process::Process::new(tid).and_then(|entry| entry.status()).map_or(tid, |status| status.tgid)
+/// The name of this very program, as `comm` has it.
+const OURSELVES: &str = "poolscope";
+
+/// The process that traces a thread, with its name. `TracerPid` names the one thread that does.
+pub(crate) fn tracer_of(tid: i32) -> Option<(i32, String)> {
+    let status = |tid| procfs::process::Process::new(tid).and_then(|entry| entry.status());
+    let tracer = status(tid).ok()?.tracerpid;
+    let process = (tracer != 0).then(|| status(tracer).map_or(tracer, |status| status.tgid))?;
+    Some((process, comm(process).unwrap_or_else(|| "?".to_owned())))
 }
 
 /// The name of any process or thread.

@@ -1,24 +1,26 @@
 //! One traced thread: its stops, the signals that arrive meanwhile, and where it stands.
+//!
+//! Waiting and resuming go to the kernel directly. nix knows signals 1 to 31 only: a real-time signal that stops a thread
+//! would come back as an error, and the signal would be lost with the detach.
 
 use nix::errno::Errno;
+use nix::libc::{self, c_int, c_long, c_uint};
 use nix::sys::ptrace;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
 
-/// `PTRACE_EVENT_STOP` of Linux' `include/uapi/linux/ptrace.h`: the stop that `PTRACE_INTERRUPT` asks for.
-const EVENT_STOP: i32 = 128;
+/// `PTRACE_EVENT_STOP` of Linux' `include/uapi/linux/ptrace.h`: the stop that `PTRACE_INTERRUPT` asks for, and a
+/// group-stop.
+const EVENT_STOP: c_int = 128;
+
+/// `PTRACE_O_TRACESYSGOOD` sets this bit in the signal number of system call stops.
+const SYSCALL_STOP: c_int = 0x80;
 
 /// How a wait for a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Stopped because we asked, or by a group-stop that was there already.
-    Interrupted,
-    /// Stopped at the entry or exit of a system call.
-    Syscall,
-    /// About to receive a signal, which is kept and delivered when the thread goes on.
-    Signal,
+    /// Stopped because we asked, or at a system call, or about to receive a signal.
+    Stopped,
     /// The thread is gone.
     Gone,
     /// It did not stop in time.
@@ -29,12 +31,13 @@ pub(super) enum Stop {
 #[derive(Debug)]
 pub(super) struct TracedThread {
     pub(super) tid: Pid,
-    /// A signal taken off the thread by a signal-delivery-stop; it goes back with the next resume or the detach, so that
-    /// it is delivered exactly once.
-    pending: Option<Signal>,
+    /// The number of a signal taken off the thread by a signal-delivery-stop, 0 if there is none. It goes back with the next
+    /// resume or the detach, so that it is delivered exactly once.
+    pending: c_int,
     /// Since when it has been standing still; `None` while it runs.
     stopped_at: Option<Instant>,
     longest_stop: Duration,
+    in_group_stop: bool,
     gone: bool,
 }
 
@@ -44,9 +47,10 @@ impl TracedThread {
         match ptrace::seize(tid, ptrace::Options::PTRACE_O_TRACESYSGOOD) {
             Ok(()) => Ok(Some(TracedThread {
                 tid,
-                pending: None,
+                pending: 0,
                 stopped_at: None,
                 longest_stop: Duration::ZERO,
+                in_group_stop: false,
                 gone: false,
             })),
             Err(Errno::ESRCH) => Ok(None),
@@ -60,6 +64,12 @@ impl TracedThread {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped_at.is_some()
+    }
+
+    /// True if the whole process was stopped by a signal (SIGSTOP, SIGTSTP…): it must not be resumed, nobody asked for
+    /// that.
+    pub(super) fn is_in_group_stop(&self) -> bool {
+        self.in_group_stop
     }
 
     pub(super) fn longest_stop(&self) -> Duration {
@@ -77,61 +87,56 @@ impl TracedThread {
     /// NFS mount, say) would otherwise hold us, and with us all threads that have stopped already.
     pub(super) fn wait(&mut self, deadline: Instant) -> Stop {
         let mut nap = Duration::from_micros(2);
-        loop {
-            if self.gone {
-                return Stop::Gone;
-            }
-            match waitpid(self.tid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {}
-                Ok(status) => return self.note(status),
-                Err(Errno::EINTR) => continue,
+        while !self.gone {
+            match wait_without_blocking(self.tid) {
+                Ok(Some(status)) => return self.note(status),
+                Ok(None) if Instant::now() >= deadline => return Stop::TimedOut,
+                Ok(None) => {
+                    std::thread::sleep(nap);
+                    nap = (nap * 2).min(Duration::from_micros(200));
+                }
+                Err(Errno::EINTR) => {}
+                // ECHILD: it is no tracee of ours any more.
                 Err(_) => self.gone = true,
             }
-            if Instant::now() >= deadline {
-                return Stop::TimedOut;
-            }
-            std::thread::sleep(nap);
-            nap = (nap * 2).min(Duration::from_micros(200));
         }
+        Stop::Gone
     }
 
-    fn note(&mut self, status: WaitStatus) -> Stop {
-        match status {
-            WaitStatus::Exited(..) | WaitStatus::Signaled(..) => {
-                self.gone = true;
-                self.stopped_at = None;
-                return Stop::Gone;
-            }
-            _ => self.stopped_at = Some(Instant::now()),
+    fn note(&mut self, status: c_int) -> Stop {
+        if !libc::WIFSTOPPED(status) {
+            self.gone = true;
+            self.stopped_at = None;
+            return Stop::Gone;
         }
-        match status {
-            WaitStatus::PtraceSyscall(_) => Stop::Syscall,
-            WaitStatus::Stopped(_, signal) => {
-                self.pending = Some(signal);
-                Stop::Signal
-            }
-            WaitStatus::PtraceEvent(_, _, EVENT_STOP) => Stop::Interrupted,
-            _ => Stop::Interrupted,
+        self.stopped_at = Some(Instant::now());
+        let signal = libc::WSTOPSIG(status);
+        match status >> 16 {
+            EVENT_STOP => self.in_group_stop = signal != libc::SIGTRAP,
+            0 if signal != libc::SIGTRAP | SYSCALL_STOP => self.pending = signal,
+            _ => {}
         }
+        Stop::Stopped
     }
 
     /// Lets the thread run to its next system call, with the signal that it was about to receive.
     pub(super) fn resume_to_syscall(&mut self) {
-        let signal = self.pending.take();
+        let signal = std::mem::take(&mut self.pending);
         self.close_stop();
-        if ptrace::syscall(self.tid, signal).is_err() {
+        if resume(libc::PTRACE_SYSCALL, self.tid, signal).is_err() {
             self.gone = true;
         }
     }
 
-    /// Lets the thread go for good. Works only on a stopped thread; a running one must be interrupted first.
+    /// Lets the thread go for good, with the signal that it was about to receive. Works only on a stopped thread: one that
+    /// never stopped is let go by the kernel when the thread of ours that traces it ends.
     pub(super) fn detach(&mut self) {
-        if self.gone {
+        if self.gone || !self.is_stopped() {
             return;
         }
-        let signal = self.pending.take();
+        let signal = std::mem::take(&mut self.pending);
         // ESRCH means that it was killed in the meantime; there is nothing left to let go.
-        let _ = ptrace::detach(self.tid, signal);
+        let _ = resume(libc::PTRACE_DETACH, self.tid, signal);
         self.close_stop();
         self.gone = true;
     }
@@ -147,6 +152,21 @@ impl TracedThread {
         let line = std::fs::read_to_string(format!("/proc/{0}/task/{0}/syscall", self.tid)).ok()?;
         line.split(' ').next()?.trim().parse::<i64>().ok().filter(|number| *number >= 0)
     }
+}
+
+/// The status of a thread that has stopped or ended; `Ok(None)` if it has not.
+fn wait_without_blocking(tid: Pid) -> Result<Option<c_int>, Errno> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the one int that the kernel writes, for as long as the call takes.
+    let answer = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
+    Errno::result(answer).map(|found| (found != 0).then_some(status))
+}
+
+/// Resumes a stopped tracee by `request` and delivers `signal` to it, unless that is 0.
+fn resume(request: c_uint, tid: Pid, signal: c_int) -> Result<(), Errno> {
+    // SAFETY: PTRACE_SYSCALL and PTRACE_DETACH take no pointer: the address is ignored, and the data is a signal number.
+    let answer = unsafe { libc::ptrace(request, tid.as_raw(), 0 as c_long, c_long::from(signal)) };
+    Errno::result(answer).map(drop)
 }
 
 /// Where the thread's own data begins: the value of the register that thread-local variables are addressed by. `None` if

@@ -2,6 +2,7 @@
 
 use super::glibcs::Glibc;
 use super::lists::Lists;
+use super::process::{BRK, HEAP_MAX, HeapImage, PAGE, mapping};
 use super::spec::{Cell, Mapped, Spec, State, Tail};
 use poolscope::addr::{Addr, AddrRange};
 use poolscope::malloc::books::Mallinfo;
@@ -9,13 +10,10 @@ use poolscope::malloc::chunk::{Chunk, ChunkState};
 use poolscope::malloc::mmapped::MmappedChunk;
 use poolscope::malloc::read::MallocRoots;
 use poolscope::target::image::Image;
-use poolscope::target::maps::{Backing, Mapping, Maps};
+use poolscope::target::maps::{Backing, Maps};
 
-pub const PAGE: u64 = 4096;
-pub const BRK: Addr = Addr(0x5555_0000_0000);
-pub const ANONYMOUS: Addr = Addr(0x7d00_0000_0000);
+const ANONYMOUS: Addr = Addr(0x7d00_0000_0000);
 const ARENAS: Addr = Addr(0x7e00_0000_0000);
-pub const HEAP_MAX: u64 = 64 << 20;
 const THREADS: Addr = Addr(0x7c00_0000_0000);
 const LIBC: Addr = Addr(0x7f00_0000_0000);
 const MAIN_ARENA: Addr = Addr(0x7f00_0000_0100);
@@ -24,28 +22,7 @@ const PAR: Addr = Addr(0x7f00_0000_2000);
 const TCACHE_OFFSET: u64 = 0x48;
 const MODULE: u64 = 2;
 /// What the program has written into its memory: no header, no address.
-pub const USER_BYTE: u8 = 0xa5;
-
-/// A process with what must be found in it.
-#[derive(Debug, Clone)]
-pub struct HeapImage {
-    pub glibc: Glibc,
-    pub image: Image,
-    pub maps: Maps,
-    pub roots: MallocRoots,
-    pub threads: Vec<(i32, Addr)>,
-    /// Chunks of all arenas in address order.
-    pub chunks: Vec<Chunk>,
-    /// Mapped chunks in address order.
-    pub mapped: Vec<MmappedChunk>,
-    pub mallinfo: Mallinfo,
-    /// Arenas, the main one first.
-    pub arenas: Vec<Addr>,
-    /// `struct tcache_perthread_struct` of each thread.
-    pub tcaches: Vec<Addr>,
-    /// All memory that is there.
-    pub segments: Vec<AddrRange>,
-}
+const USER_BYTE: u8 = 0xa5;
 
 impl HeapImage {
     pub fn build(glibc: &Glibc, spec: &Spec) -> HeapImage {
@@ -57,16 +34,6 @@ impl HeapImage {
         builder.out.chunks.sort_by_key(|chunk| chunk.memory());
         builder.out.maps.0.sort_by_key(|mapping| mapping.range.start);
         builder.out
-    }
-
-    /// The chunk of that number, by address.
-    pub fn chunk(&self, index: usize) -> Chunk {
-        self.chunks[index]
-    }
-
-    /// Writes over a word, which must be there.
-    pub fn poke(&mut self, address: Addr, value: u64) {
-        assert!(self.image.write_u64(address, value), "nothing is mapped at {address}");
     }
 }
 
@@ -93,6 +60,7 @@ impl<'a> Builder<'a> {
             mallinfo: Mallinfo::default(),
             arenas: vec![MAIN_ARENA],
             tcaches: vec![Addr::NULL; spec.threads],
+            foreign: 0,
             segments: Vec::new(),
             glibc,
         };
@@ -130,7 +98,9 @@ impl<'a> Builder<'a> {
             let cells = self.with_tcache(0, index == 0, cells);
             let (cells, end) = fit(start, &cells, tail, 0);
             pieces.push((start, cells, tail, end));
-            start = if index + 1 == spec.brk.len() { end } else { end + *hole };
+            let hole = if index + 1 == spec.brk.len() { 0 } else { *hole };
+            self.out.foreign += hole;
+            start = end + hole;
         }
         self.system_mem[0] = start.0 - self.sbrk_base.0;
         // The kernel may show the brk heap as several mappings.
@@ -380,19 +350,4 @@ fn fit(start: Addr, cells: &[Cell], tail: Tail, least: u64) -> (Vec<Cell>, Addr)
         cells.push(Cell { size: end.0 - start.0 - total - closing, state: State::InUse });
     }
     (cells, end)
-}
-
-pub fn mapping(range: AddrRange, backing: Backing) -> Mapping {
-    Mapping {
-        range,
-        file_offset: 0,
-        inode: 0,
-        device: (0, 0),
-        readable: true,
-        writable: true,
-        executable: false,
-        backing,
-        resident: range.len(),
-        swapped: 0,
-    }
 }

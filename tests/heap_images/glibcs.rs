@@ -1,8 +1,6 @@
 //! Layouts of some releases of glibc on 64-bit machines, as their debug info states them.
 
-use poolscope::malloc::layout::{
-    HeapInfoLayout, MallocLayout, ParLayout, StateLayout, TcacheCounts, TcacheLayout,
-};
+use poolscope::malloc::layout::{HeapInfoLayout, MallocLayout, ParLayout, StateLayout, TcacheCounts, TcacheLayout};
 use poolscope::malloc::lists::Linking;
 
 /// A release, with what debug info does not tell of it.
@@ -38,19 +36,34 @@ pub fn all() -> Vec<Glibc> {
 /// Fastbins, counts of one byte, plain links.
 pub fn glibc_2_27() -> Glibc {
     let tcache = TcacheLayout { size: 576, entries: 64, lists: 64, counts: TcacheCounts::Bytes(0) };
-    Glibc { name: "2.27", layout: layout(with_fastbins(), par_2_26(), 32, tcache), linking: Linking::Plain, tcache_count: 7 }
+    Glibc {
+        name: "2.27",
+        layout: layout(with_fastbins(), par_2_26(), 32, tcache),
+        linking: Linking::Plain,
+        tcache_count: 7,
+    }
 }
 
 /// Counts of two bytes, plain links.
 pub fn glibc_2_31() -> Glibc {
     let tcache = TcacheLayout { size: 640, entries: 128, lists: 64, counts: TcacheCounts::Words(0) };
-    Glibc { name: "2.31", layout: layout(with_fastbins(), par_2_26(), 32, tcache), linking: Linking::Plain, tcache_count: 7 }
+    Glibc {
+        name: "2.31",
+        layout: layout(with_fastbins(), par_2_26(), 32, tcache),
+        linking: Linking::Plain,
+        tcache_count: 7,
+    }
 }
 
 /// Safe-linking, larger `heap_info`, huge pages.
 pub fn glibc_2_36() -> Glibc {
     let tcache = TcacheLayout { size: 640, entries: 128, lists: 64, counts: TcacheCounts::Words(0) };
-    Glibc { name: "2.36", layout: layout(with_fastbins(), par_2_35(), 48, tcache), linking: Linking::Safe, tcache_count: 7 }
+    Glibc {
+        name: "2.36",
+        layout: layout(with_fastbins(), par_2_35(), 48, tcache),
+        linking: Linking::Safe,
+        tcache_count: 7,
+    }
 }
 
 /// No fastbins; lists count the slots that are left; mappings are longer by a header.

@@ -1,7 +1,7 @@
 //! Bins, fastbins and thread caches of an image.
 
-use super::builder::HeapImage;
 use super::glibcs::Glibc;
+use super::process::HeapImage;
 use super::spec::{Cell, State};
 use poolscope::addr::Addr;
 use poolscope::malloc::layout::TcacheCounts;

@@ -1,6 +1,6 @@
 //! Reads an image the way a stopped process is read, and counts what that takes.
 
-use super::builder::{HeapImage, PAGE};
+use super::process::{HeapImage, PAGE};
 use poolscope::addr::{Addr, AddrRange};
 use poolscope::malloc::heap::Heap;
 use poolscope::malloc::read::{HeapReading, Source, read_heap};
@@ -66,7 +66,7 @@ pub fn settle(target: &HeapImage, rehearsal: &Rehearsal, threads: u64) -> Heap {
 pub fn rehearse(target: &HeapImage, threads: u64) -> Rehearsal {
     let memory = Counting::new(&target.image);
     let reading = read_with(target, &memory, &Rehearsal::default(), 1, &|| NoVisitor).unwrap();
-    Rehearsal::of(&reading, 80, PAGE, threads)
+    Rehearsal::of(&reading, 80, &[], threads)
 }
 
 /// The heap is what was laid, and malloc's books say the same.

@@ -98,7 +98,7 @@ pub fn cells(most: usize) -> impl Strategy<Value = Vec<Cell>> {
 }
 
 fn mapped() -> impl Strategy<Value = Mapped> {
-    let alignment = prop::option::weighted(0.3, 5u32..15);
+    let alignment = prop::option::weighted(0.3, 5u32..13);
     (1u64..40, alignment).prop_map(|(pages, alignment)| {
         let least = alignment.map_or(1, |shift| ((2 << shift) / 4096u64) + 2);
         Mapped { pages: pages + least, alignment }

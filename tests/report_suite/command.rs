@@ -42,15 +42,37 @@ fn a_command_is_needed() {
 #[test]
 fn wrong_usage_names_what_is_wrong_and_the_way_out() {
     assert!(refused(&["snapshot"]).contains("<PID>..."));
-    assert!(refused(&["snapshot", "nginx"]).contains("'nginx'"));
-    assert!(refused(&["snapshot", "0"]).contains("'0'"));
+    assert!(refused(&["snapshot", "worker"]).contains("\"worker\" is not a pid"));
+    assert!(refused(&["snapshot", "0"]).contains("\"0\" is not a pid"));
     assert!(refused(&["snapshot", "1", "--chunks"]).contains("--format json"));
     assert!(refused(&["chunks", "1", "--size", "big"]).contains("256K..512K"));
     assert!(refused(&["chunks", "1", "--size", "512K..256K"]).contains("smaller end first"));
+    assert!(refused(&["chunks", "1", "--size", "529"]).contains("multiples of 16"));
     assert!(refused(&["chunks", "1", "--arena", "second"]).contains("mmapped"));
     assert!(refused(&["chunks", "1", "--state", "used"]).contains("in_use"));
     assert!(refused(&["pools", "1", "--sort", "age"]).contains("references"));
+    assert!(refused(&["pools", "1", "--state", "nonsense"]).contains("[possible values: live, deleting]"));
     assert!(refused(&["pools", "1", "--debug-dir", "/dev/null"]).contains("not a directory"));
+}
+
+#[test]
+fn what_is_refused_is_shown_with_the_usage_of_its_command() {
+    insta::assert_snapshot!(
+        [
+            refused(&["snapshot", "1", "--chunks"]),
+            refused(&["pools", "1", "--debug-dir", "/dev/null"]),
+            refused(&["chunks", "worker"]),
+            refused(&["chunks", "1", "--size", "529"]),
+            refused(&["1234"]),
+        ]
+        .join("-----\n")
+    );
+}
+
+#[test]
+fn the_size_of_pools_need_not_be_that_of_a_chunk() {
+    // What is typed is right; only the process is not there.
+    poolscope().args(["pools", "2147483647", "--size", "529", "--state", "deleted"]).assert().code(1);
 }
 
 #[test]

@@ -43,6 +43,28 @@ fn a_worker_with_much_to_say() {
 }
 
 #[test]
+fn the_narrowest_terminal_keeps_names() {
+    insta::assert_snapshot!(report(&samples::leak(), Style { width: 72, ..Style::PLAIN }, 4));
+}
+
+#[test]
+fn pools_without_debug_info() {
+    insta::assert_snapshot!(report(&samples::stripped(), Style::PLAIN, 1));
+}
+
+#[test]
+fn without_debug_info_findings_are_not_all() {
+    let mut snapshot = samples::stripped();
+    snapshot.findings = samples::busy().findings.split_off(3);
+    let text = report(&snapshot, Style::PLAIN, 0);
+    assert!(
+        text.contains("  Owners of pools, such as deleted upstreams, were not looked for, because nginx's"),
+        "{text}"
+    );
+    assert!(!text.contains("Nothing that poolscope looks for"), "{text}");
+}
+
+#[test]
 fn a_heap_without_pools() {
     insta::assert_snapshot!(report(&samples::not_nginx(), Style::PLAIN, 3));
 }

@@ -8,8 +8,10 @@ use poolscope::snapshot::human::{human_bytes, human_count};
 use poolscope::snapshot::model::Snapshot;
 use proptest::prelude::*;
 
-fn all() -> [Snapshot; 5] {
-    [samples::leak(), samples::busy(), samples::not_nginx(), samples::not_glibc(), samples::incomplete()]
+fn all() -> [Snapshot; 6] {
+    let odd = [samples::not_nginx(), samples::not_glibc(), samples::incomplete(), samples::stripped()];
+    let [not_nginx, not_glibc, incomplete, stripped] = odd;
+    [samples::leak(), samples::busy(), not_nginx, not_glibc, incomplete, stripped]
 }
 
 fn report(snapshot: &Snapshot, style: Style) -> String {
@@ -81,6 +83,27 @@ fn the_bar_of_the_leaking_bucket_is_the_longest() {
     let text = report(&samples::leak(), Style::PLAIN);
     let longest = text.lines().max_by_key(|line| line.matches('█').count()).unwrap();
     assert!(longest.trim_start().starts_with("256K–512K"), "{longest}");
+}
+
+#[test]
+fn a_path_or_build_id_that_a_line_can_hold_is_never_broken() {
+    let snapshot = samples::stripped();
+    for width in [72, 80, 100] {
+        let text = report(&snapshot, Style { width, ..Style::PLAIN });
+        for place in snapshot.layouts.nginx.tried.iter().map(|place| place.split(' ').next().unwrap()) {
+            assert!(text.contains(place) || place.len() > width, "{place} is broken:\n{text}");
+        }
+        assert!(text.contains("5d3fd8fb2f3b3e8dbb8d5f0bbf6e0d8f4b0a5f60"), "{text}");
+    }
+}
+
+#[test]
+fn the_largest_pools_show_whose_they_are_at_any_width() {
+    for width in 72..=120 {
+        let text = report(&samples::leak(), Style { width, ..Style::PLAIN });
+        let rows = text.lines().skip_while(|line| !line.starts_with("Largest pools"));
+        assert_eq!(rows.filter(|line| line.ends_with(" \"svc\"")).count(), 3, "{text}");
+    }
 }
 
 proptest! {

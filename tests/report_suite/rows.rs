@@ -8,7 +8,7 @@ use poolscope::report::rows::{
 };
 use poolscope::report::style::Style;
 use poolscope::report::text::width;
-use poolscope::snapshot::model::{ArenaName, PoolRow};
+use poolscope::snapshot::model::{ArenaName, PoolRow, Snapshot};
 use serde_json::Value;
 
 fn written<R: Row>(rows: impl Iterator<Item = R>, format: Machine) -> String {
@@ -98,7 +98,7 @@ fn pools_are_chosen_and_sorted() {
     let mut snapshot = samples::leak();
     snapshot.pools[2].references = Some(9);
     let list = |filter: PoolFilter, sort, top| -> Vec<u64> {
-        pools(&snapshot, &filter, sort, top).iter().map(|pool| pool.address.0).collect()
+        pools(&snapshot, &filter, sort, top).rows.iter().map(|pool| pool.address.0).collect()
     };
     let all = list(PoolFilter::default(), PoolSort::Address, None);
     assert!(all.is_sorted() && all.len() == 4);
@@ -112,22 +112,34 @@ fn pools_are_chosen_and_sorted() {
     assert_eq!(list(size, PoolSort::Bytes, None).len(), 3);
 }
 
+fn pool_table(snapshot: &Snapshot, limit: Option<usize>, top: Option<usize>) -> String {
+    let mut out = Vec::new();
+    let list = pools(snapshot, &PoolFilter::default(), PoolSort::Bytes, top);
+    write_pool_table(&list, Style::PLAIN, limit, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
 #[test]
 fn tables_of_rows_fit_a_terminal_and_are_whole_in_a_pipe() {
     let mut snapshot = samples::with_chunks();
     snapshot.pools[1].name = Some("\u{1b}[2Jx".into());
-    let rows = pools(&snapshot, &PoolFilter::default(), PoolSort::Bytes, None);
-    let table = |limit| {
-        let mut out = Vec::new();
-        write_pool_table(&rows, Style::PLAIN, limit, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    };
-    let narrow = table(Some(100));
-    assert!(narrow.lines().all(|line| width(line) <= 100) && !narrow.contains('\x1b'), "{narrow}");
-    assert!(table(None).contains(&snapshot.pools[0].path));
-    insta::assert_snapshot!(narrow);
+    snapshot.pools[2].name = Some("a-service-with-a-long-name.example".into());
+    for limit in [20, 40, 72, 77, 80, 100, 200] {
+        let table = pool_table(&snapshot, Some(limit), None);
+        assert!(table.lines().all(|line| width(line) <= limit) && !table.contains('\x1b'), "{limit}:\n{table}");
+    }
+    assert!(pool_table(&snapshot, None, None).contains(&snapshot.pools[0].path));
+    insta::assert_snapshot!(pool_table(&snapshot, Some(100), None));
+    insta::assert_snapshot!("pool_table_72", pool_table(&snapshot, Some(72), None));
 
     let mut out = Vec::new();
     write_chunk_table(chunks(&snapshot, &ChunkFilter::default()), &mut out).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn the_largest_rows_say_of_how_many_they_are() {
+    let snapshot = samples::leak();
+    assert!(pool_table(&snapshot, None, Some(2)).ends_with("\n2 of 4 pools, 2.05 MiB of 3.08 MiB\n"));
+    assert!(pool_table(&snapshot, None, Some(9)).ends_with("\n4 pools, 3.08 MiB\n"));
 }

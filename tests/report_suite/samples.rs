@@ -42,7 +42,7 @@ fn dwarf(verified_by: &str) -> LayoutSource {
         kind: "dwarf".into(),
         file: Some("/usr/lib/debug/.build-id/3f/2a.debug".into()),
         verified_by: Some(verified_by.into()),
-        problem: None,
+        ..LayoutSource::default()
     }
 }
 
@@ -65,7 +65,7 @@ fn memory(in_use: u64, in_pools: Option<u64>, free: u64) -> Vec<MemoryRow> {
         memory_row("glibc_free", "glibc, free but kept", free, Some(free)),
         memory_row("glibc_own", "glibc, its own headers and gaps", 4_280, None),
         memory_row("shared_memory", "shared memory zones", 10 * MIB, Some(1_310_720)),
-        memory_row("other_anonymous", "LuaJIT, thread stacks, other anonymous", 4 * MIB, Some(2 * MIB)),
+        memory_row("other_anonymous", "other anonymous (thread stacks, LuaJIT)", 4 * MIB, Some(2 * MIB)),
         memory_row("files", "files (binary, libraries)", 13 * MIB, Some(9 * MIB)),
         memory_row("stacks", "stack", 135_168, Some(40_960)),
     ]);
@@ -208,7 +208,7 @@ pub fn leak() -> Snapshot {
             &[(1, 1_204_240), (2, 196_624), (540, 1_040), (3_100, 48), (800, 272)],
         ),
         owner("connection", "connection", 2242, &per_pool(&[(1, 528), (1, 272)], 2242)),
-        owner("dyups.live", "dyups upstream", 1, &generation),
+        owner("dyups.live", "dyups upstream, live", 1, &generation),
         owner("cycle", "cycle", 1, &[(18, 16_400), (5, 32_784), (1, 131_088)]),
         owner("glibc.tcache", "glibc's thread caches", 0, &[(1, 656)]),
     ];
@@ -247,8 +247,9 @@ pub fn busy() -> Snapshot {
     owners[1].names = vec![("\u{1b}[31mred\u{202e}".into(), 2)];
     owners.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
     let mut snapshot = worker(owners);
-    for row in &mut snapshot.memory {
-        row.swapped = row.resident.map(|resident| resident / 10);
+    // Of chunks, the kernel is not asked what is swapped out.
+    for row in snapshot.memory.iter_mut() {
+        row.swapped = row.resident.filter(|_| !row.kind.starts_with("glibc")).map(|resident| resident / 10);
     }
     snapshot.pool_check.by_name -= 2;
     snapshot.pool_check.both -= 2;
@@ -284,7 +285,36 @@ pub fn not_nginx() -> Snapshot {
     snapshot.process.age_seconds = 312;
     snapshot.memory = memory(snapshot.in_use_bytes(), None, 157_696);
     snapshot.layouts.nginx = LayoutSource { kind: "none".into(), ..LayoutSource::default() };
-    snapshot.notes = vec!["/usr/bin/redis-server is not nginx: its heap is shown, and there are no pools in it".into()];
+    snapshot.process.executable = "/usr/bin/redis-server".into();
+    snapshot.notes = vec!["/usr/bin/redis-server is not nginx: it has no pools".into()];
+    snapshot
+}
+
+/// A worker without nginx's debug info: its pools are there, and nobody knows whose they are.
+pub fn stripped() -> Snapshot {
+    let mut snapshot = worker(vec![
+        owner("unknown_pool", "pool without a known owner", 12, &[(60, 4_112), (12, 528)]),
+        owner("outside_pools", "outside any pool", 0, &[(300, 1_040)]),
+    ]);
+    let build_id = "5d3fd8fb2f3b3e8dbb8d5f0bbf6e0d8f4b0a5f60";
+    let problem = format!(
+        "no debug info for /usr/sbin/nginx (build-id {build_id}): install the debug symbols of this very package version \
+         (looked in 3 places)"
+    );
+    let pools = &mut snapshot.pool_check;
+    (pools.by_name, pools.both) = (0, 0);
+    snapshot.pools = vec![unknown_pool()];
+    snapshot.notes = vec![format!("whose the pools are is not known: {problem}")];
+    snapshot.layouts.nginx = LayoutSource {
+        kind: "built_in".into(),
+        problem: Some(problem),
+        tried: vec![
+            "/usr/sbin/nginx: no debug info in it".into(),
+            format!("/usr/lib/debug/.build-id/5d/{}.debug: not there", &build_id[2..]),
+            format!("/home/operator/.cache/debuginfod_client/{build_id}/debuginfo: not there"),
+        ],
+        ..LayoutSource::default()
+    };
     snapshot
 }
 
@@ -297,6 +327,7 @@ pub fn not_glibc() -> Snapshot {
     snapshot.freeze = FreezeInfo { pause_microseconds: 0, place: "not_stopped".into(), stops: 0, bytes_read: 0 };
     snapshot.layouts.glibc = LayoutSource { kind: "none".into(), ..LayoutSource::default() };
     snapshot.memory.retain(|row| !row.kind.starts_with("glibc"));
+    snapshot.memory.insert(0, memory_row("brk_heap", "[heap], not walked", 3 * MIB, Some(2 * MIB)));
     snapshot.coverage = None;
     snapshot.books = None;
     snapshot.mallinfo = None;

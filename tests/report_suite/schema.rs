@@ -4,7 +4,7 @@ use crate::samples;
 use poolscope::report::json;
 use poolscope::report::rows::{ChunkLine, Row};
 use poolscope::snapshot::finding::Finding;
-use poolscope::snapshot::model::{LayoutSource, PoolRow, Snapshot};
+use poolscope::snapshot::model::{PoolRow, Snapshot};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -25,8 +25,7 @@ fn everything() -> Snapshot {
     snapshot.pool_check = leak.pool_check;
     snapshot.books = leak.books;
     snapshot.findings.extend(samples::busy().findings);
-    snapshot.layouts.nginx =
-        LayoutSource { problem: Some("looked in /usr/lib/debug".into()), ..LayoutSource::default() };
+    snapshot.layouts.nginx = samples::stripped().layouts.nginx;
     snapshot
 }
 
@@ -77,6 +76,7 @@ fn every_kind_of_finding_and_of_memory_is_documented() {
     }
     assert_eq!(undocumented(findings), Vec::<String>::new());
     assert_eq!(undocumented(kinds("memory")), Vec::<String>::new());
+    assert_eq!(undocumented(["brk_heap", "dwarf", "built_in", "none"].map(str::to_owned)), Vec::<String>::new());
 }
 
 #[test]

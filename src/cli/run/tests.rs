@@ -2,8 +2,11 @@ use super::*;
 use crate::cli::args::Args;
 use crate::cli::outcome::of_error;
 use crate::cli::terminal::Environment;
-use crate::malloc::books::Books;
-use crate::snapshot::model::{FreezeInfo, HexAddr, Layouts, PoolCheck, ProcessInfo, SCHEMA_VERSION};
+use crate::malloc::books::{ArenaBooks, Books};
+use crate::malloc::chunk::ChunkState;
+use crate::snapshot::model::{
+    ArenaName, ChunkRow, FreezeInfo, HexAddr, Layouts, PoolCheck, ProcessInfo, SCHEMA_VERSION,
+};
 use crate::target::process::TargetError;
 use clap::Parser;
 
@@ -44,11 +47,35 @@ fn snapshot(pid: i32) -> Snapshot {
     }
 }
 
-/// 7 is not nginx. Pids from 1000 on are not there; those from 100 on are incomplete.
+const MAIN: u64 = 0x7f60_1d7f_6ac0;
+const OTHER: u64 = 0x7f5a_2c00_0030;
+
+/// A worker of nginx without debug info, with two arenas and a chunk in each.
+fn stripped(pid: i32) -> Snapshot {
+    let mut snapshot = snapshot(pid);
+    snapshot.process.server = Some("nginx/1.28.3".into());
+    snapshot.layouts.nginx.kind = "built_in".into();
+    let arena = |address| ArenaBooks { address, is_main: address == MAIN, ..ArenaBooks::default() };
+    snapshot.books = Some(Books { arenas: vec![arena(MAIN), arena(OTHER)], ..Books::default() });
+    let chunk =
+        |address, arena| ChunkRow { address, size: 32, state: ChunkState::InUse, arena, owner: None, pool: None };
+    snapshot.chunks = Some(vec![chunk(0x1010, ArenaName::Main), chunk(0x2010, ArenaName::Other(OTHER))]);
+    snapshot
+}
+
+/// A worker of nginx whose heap was not walked.
+fn not_walked(pid: i32) -> Snapshot {
+    let notes = vec!["the allocator is musl, and only glibc's heap can be walked".into(), "another note".into()];
+    Snapshot { coverage: None, books: None, chunks: None, notes, ..stripped(pid) }
+}
+
+/// 7 is not nginx, 8 is nginx without debug info, and 9 is one with another allocator. Pids from 1000 on are not there;
+/// those from 100 on are incomplete.
 fn take(pid: i32, _: &Options, _: &dyn Progress) -> Result<Snapshot, SnapshotError> {
     match pid {
         1000.. => Err(TargetError::NoSuchProcess(pid).into()),
-        7 => Ok(Snapshot { notes: vec!["/bin/test is not nginx".into()], ..snapshot(pid) }),
+        8 => Ok(stripped(pid)),
+        9 => Ok(not_walked(pid)),
         100.. => Ok(Snapshot { coverage: Some(0.5), ..snapshot(pid) }),
         _ => Ok(snapshot(pid)),
     }
@@ -94,17 +121,62 @@ fn what_is_incomplete_is_told_unless_it_is_to_be_quiet() {
         err,
         "poolscope: the snapshot of 100 is incomplete: 50.00 % of the heap was accounted for; the report says why\n"
     );
-    let (outcome, out, err) = ran("poolscope pools 100 --format ndjson --quiet");
+    let (outcome, out, err) = ran("poolscope chunks 100 --format ndjson --quiet");
     assert_eq!((outcome, out.as_str(), err.as_str()), (Outcome::Incomplete, "", ""));
     let (.., err) = ran("poolscope chunks 100 --format csv");
     assert!(err.ends_with("`poolscope snapshot 100` says why\n"), "{err}");
 }
 
 #[test]
-fn an_empty_list_of_pools_is_explained() {
-    assert_eq!(ran("poolscope pools 7").2, "poolscope: /bin/test is not nginx\n");
-    assert_eq!(ran("poolscope pools 7 --quiet").2, "");
-    assert_eq!(ran("poolscope chunks 7").2, "");
+fn what_cannot_be_listed_is_one_sentence_and_no_table() {
+    for words in ["poolscope pools 7", "poolscope pools 7 --format csv", "poolscope pools 7 --quiet"] {
+        let (outcome, out, err) = ran(words);
+        assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+        assert_eq!(err, "poolscope: process 7 has no pools: /bin/test is not nginx\n");
+    }
+    for what in ["pools", "chunks"] {
+        let (outcome, out, err) = ran(&format!("poolscope {what} 9"));
+        assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+        assert_eq!(
+            err,
+            format!(
+                "poolscope: no {what} of process 9 can be listed: the allocator is musl, and only glibc's heap can be walked\n"
+            )
+        );
+    }
+    assert_eq!(ran("poolscope chunks 7").0, Outcome::Fine);
+    assert_eq!(ran("poolscope snapshot 9").0, Outcome::Incomplete);
+}
+
+#[test]
+fn unknown_owners_are_told_by_every_command() {
+    for (command, told) in [
+        ("snapshot 8", "the report says why"),
+        ("pools 8", "`poolscope snapshot 8` says why"),
+        ("pools 8 --owner dyups", "`poolscope snapshot 8` says why"),
+        ("chunks 8", "`poolscope snapshot 8` says why"),
+    ] {
+        let (outcome, out, err) = ran(&format!("poolscope {command}"));
+        assert_eq!(outcome, Outcome::Incomplete);
+        assert!(!out.is_empty());
+        let told = format!("owners of pools are not known without nginx's debug info; {told}\n");
+        assert_eq!(err, format!("poolscope: the snapshot of 8 is incomplete: {told}"));
+    }
+}
+
+#[test]
+fn an_arena_is_found_by_its_address() {
+    let rows = |arena: String| {
+        let (_, out, _) = ran(&format!("poolscope chunks 8 --format csv --arena {arena}"));
+        out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(format!("{MAIN:#x}")), ["0x1010,32,in_use,main,,"]);
+    assert_eq!(rows(format!("{MAIN:#x}")), rows("main".into()));
+    assert_eq!(rows(format!("{OTHER:#x}")), ["0x2010,32,in_use,0x7f5a2c000030,,"]);
+    assert_eq!(rows("mmapped".into()), Vec::<String>::new());
+    let (outcome, out, err) = ran("poolscope chunks 8 --arena 0x1000");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert_eq!(err, "poolscope: process 8 has no arena at 0x1000; it has main (0x7f601d7f6ac0), 0x7f5a2c000030\n");
 }
 
 #[test]
@@ -117,10 +189,11 @@ fn any_disagreement_makes_a_snapshot_incomplete() {
     disagreeing.pool_check.only_by_name.push((HexAddr(1), "path".into()));
     assert!(shortcoming(&disagreeing).is_some());
     assert!(shortcoming(&Snapshot { coverage: None, books: None, ..snapshot(1) }).is_some());
-    let mut blind = snapshot(1);
-    blind.process.server = Some("nginx/1.28.3".into());
-    blind.layouts.nginx.kind = "none".into();
-    assert!(shortcoming(&blind).is_some_and(|why| why.contains("debug info")));
+    let blind = Snapshot { coverage: Some(0.5), ..stripped(1) };
+    assert_eq!(
+        shortcoming(&blind).unwrap(),
+        "50.00 % of the heap was accounted for, and owners of pools are not known without nginx's debug info"
+    );
 }
 
 /// An output that cannot be written to.
@@ -138,7 +211,7 @@ impl Write for Closed {
 
 #[test]
 fn a_reader_who_has_seen_enough_is_no_error_but_a_full_disk_is() {
-    for words in ["poolscope snapshot 1", "poolscope snapshot 1 --format json", "poolscope pools 1 --format csv"] {
+    for words in ["poolscope snapshot 1", "poolscope snapshot 1 --format json", "poolscope pools 8 --format csv"] {
         let plan = Plan::new(Args::try_parse_from(words.split(' ')).unwrap(), &Environment::default()).unwrap();
         let fail = |kind| of_error(run(&plan, &take, &mut Closed(kind), &mut Vec::new()).unwrap_err());
         assert_eq!(fail(io::ErrorKind::BrokenPipe), Outcome::Fine);

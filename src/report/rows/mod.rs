@@ -4,12 +4,14 @@
 
 mod chunks;
 mod csv;
+mod pool_table;
 mod pools;
 mod size_range;
 
 pub use chunks::{ChunkFilter, ChunkLine, chunks, write_chunk_table};
 pub use csv::Record;
-pub use pools::{PoolFilter, PoolSort, pools, write_pool_table};
+pub use pool_table::write_pool_table;
+pub use pools::{PoolFilter, PoolList, PoolSort, pools};
 pub use size_range::{BadSizeRange, SizeRange};
 
 use serde::Serialize;

@@ -1,12 +1,9 @@
 //! One row for each pool.
 
 use super::{Record, Row, SizeRange};
-use crate::report::style::Style;
-use crate::report::text::{keep_end, keep_start, printable, width};
-use crate::snapshot::human::{counted, human_bytes};
 use crate::snapshot::model::{PoolRow, Snapshot};
 use std::cmp::Reverse;
-use std::io::{self, Write};
+use std::io;
 
 /// Which pools to keep.
 #[derive(Debug, Clone, Default)]
@@ -53,9 +50,21 @@ fn same(one: &str, other: &str) -> bool {
     one.to_lowercase() == other.to_lowercase()
 }
 
+/// Pools that were chosen.
+#[derive(Debug, Clone)]
+pub struct PoolList<'a> {
+    /// Those to list, in order.
+    pub rows: Vec<&'a PoolRow>,
+    /// How many the filter keeps, with those that are not listed.
+    pub kept: usize,
+    /// Bytes of all that the filter keeps.
+    pub bytes: u64,
+}
+
 /// The pools that the filter keeps, in the order asked for, at most `top` of them.
-pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, top: Option<usize>) -> Vec<&'a PoolRow> {
+pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, top: Option<usize>) -> PoolList<'a> {
     let mut rows: Vec<&PoolRow> = snapshot.pools.iter().filter(|pool| filter.keeps(pool)).collect();
+    let (kept, bytes) = (rows.len(), sum(&rows));
     match sort {
         PoolSort::Bytes => rows.sort_by_key(|pool| Reverse(pool.bytes)),
         PoolSort::Used => rows.sort_by_key(|pool| Reverse(pool.used)),
@@ -64,7 +73,11 @@ pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, to
         PoolSort::Address => rows.sort_by_key(|pool| pool.address),
     }
     rows.truncate(top.unwrap_or(usize::MAX));
-    rows
+    PoolList { rows, kept, bytes }
+}
+
+fn sum(rows: &[&PoolRow]) -> u64 {
+    rows.iter().fold(0, |bytes, pool| pool.bytes.saturating_add(bytes))
 }
 
 impl Row for PoolRow {
@@ -109,66 +122,4 @@ impl Row for PoolRow {
         let cleanups: Vec<String> = self.cleanups.iter().map(|row| format!("{}={}", row.handler, row.count)).collect();
         record.text(&cleanups.join(" "))
     }
-}
-
-/// Most columns for the owner and its name.
-const OWNER: usize = 40;
-/// A path that has less room is left out.
-const SHORTEST_PATH: usize = 16;
-
-/// Writes pools for people, one line each. With `limit`, lines are at most that wide, and paths are shortened to fit.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_pool_table(rows: &[&PoolRow], style: Style, limit: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
-    let heads = ["address", "bytes", "used", "blocks", "large", "refs", "owner"].map(str::to_owned);
-    let mut widths = heads.each_ref().map(|head| width(head));
-    for pool in rows {
-        for (column, cell) in widths.iter_mut().zip(cells(pool, style)) {
-            *column = width(&cell).max(*column);
-        }
-    }
-    let room = limit.map(|limit| limit.saturating_sub(widths.iter().map(|width| width + 2).sum()));
-    write_line(&heads, "path", &widths, room, style, out)?;
-    for pool in rows {
-        write_line(&cells(pool, style), &pool.path, &widths, room, style, out)?;
-    }
-    let bytes = rows.iter().map(|pool| pool.bytes).sum();
-    writeln!(out, "\n{}, {}", counted(rows.len() as u64, "pool"), human_bytes(bytes))
-}
-
-fn cells(pool: &PoolRow, style: Style) -> [String; 7] {
-    let name = pool.name.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default();
-    [
-        pool.address.to_string(),
-        human_bytes(pool.bytes),
-        human_bytes(pool.used),
-        pool.blocks.to_string(),
-        pool.large.to_string(),
-        pool.references.map_or("-".to_owned(), |number| number.to_string()),
-        keep_start(&printable(&format!("{}{name}", pool.owner), style.unicode), OWNER, style.ellipsis()),
-    ]
-}
-
-fn write_line(
-    cells: &[String; 7],
-    path: &str,
-    widths: &[usize; 7],
-    room: Option<usize>,
-    style: Style,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let [address, bytes, used, blocks, large, refs, owner] = cells;
-    let [a, b, u, k, l, r, o] = *widths;
-    let path = printable(path, style.unicode);
-    let path = match room {
-        Some(room) if room < SHORTEST_PATH => String::new(),
-        Some(room) => keep_end(&path, room, style.ellipsis()),
-        None => path,
-    };
-    let padding = " ".repeat(o.saturating_sub(width(owner)));
-    let line = format!(
-        "{address:<a$}  {bytes:>b$}  {used:>u$}  {blocks:>k$}  {large:>l$}  {refs:>r$}  {owner}{padding}  {path}"
-    );
-    writeln!(out, "{}", line.trim_end())
 }

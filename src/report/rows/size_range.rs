@@ -19,6 +19,24 @@ impl SizeRange {
     }
 }
 
+/// Chunks begin and end at multiples of this (glibc malloc.c, `MALLOC_ALIGNMENT` on 64-bit machines).
+const CHUNK_UNIT: u64 = 16;
+
+impl SizeRange {
+    /// A range of chunk sizes, which are multiples of 16.
+    ///
+    /// # Errors
+    /// [`BadSizeRange`], also if no chunk can have a size in that range.
+    pub fn of_chunks(text: &str) -> Result<SizeRange, BadSizeRange> {
+        let range: SizeRange = text.parse()?;
+        let next = range.from.max(1).checked_next_multiple_of(CHUNK_UNIT);
+        match next {
+            Some(next) if range.contains(next) => Ok(range),
+            next => Err(BadSizeRange::NoChunk { text: text.to_owned(), next: next.unwrap_or(range.from) }),
+        }
+    }
+}
+
 /// Why a text is no range of sizes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadSizeRange {
@@ -34,6 +52,16 @@ pub enum BadSizeRange {
         from: u64,
         /// The upper end in bytes.
         to: u64,
+    },
+    /// No chunk has such a size.
+    #[error(
+        "no chunk can match {text}: sizes of chunks are multiples of 16, malloc's header included; the next one is {next}"
+    )]
+    NoChunk {
+        /// What was written.
+        text: String,
+        /// The next larger size that a chunk can have.
+        next: u64,
     },
 }
 
@@ -110,10 +138,24 @@ mod tests {
         assert_eq!(error("4K..4K"), BadSizeRange::Empty { from: 4096, to: 4096 });
     }
 
+    #[test]
+    fn a_size_that_no_chunk_has_is_refused() {
+        let next = |text: &str| match SizeRange::of_chunks(text).unwrap_err() {
+            BadSizeRange::NoChunk { next, .. } => next,
+            other => panic!("{other}"),
+        };
+        assert_eq!((next("529"), next("530..540"), next("0"), next("..16")), (544, 544, 16, 16));
+        assert_eq!(SizeRange::of_chunks("528"), range(528, 529));
+        assert_eq!(SizeRange::of_chunks("529..545"), range(529, 545));
+        assert_eq!(SizeRange::of_chunks("100.."), range(100, None));
+        assert!(SizeRange::of_chunks("18446744073709551615..").is_err());
+        assert_eq!(SizeRange::of_chunks("big"), Err(BadSizeRange::NotASize("big".into())));
+    }
+
     proptest! {
         #[test]
         fn no_text_panics(text in "\\PC*") {
-            let _ = text.parse::<SizeRange>();
+            let _ = (text.parse::<SizeRange>(), SizeRange::of_chunks(&text));
         }
 
         #[test]

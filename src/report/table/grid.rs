@@ -1,8 +1,8 @@
 //! Tables without lines: a first column for words, wrapped where it must be, and columns of figures that never are. A
-//! last column for words is cut short instead, and then the first is left as it is.
+//! last column for words gets what room the others leave, and then the first is left as it is.
 
 use crate::report::style::Style;
-use crate::report::text::{self, keep_start, printable};
+use crate::report::text::{self, printable};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 /// Blank columns between two columns.
@@ -23,15 +23,23 @@ impl Grid {
         Grid { heads: heads.iter().map(|head| (*head).to_owned()).collect(), rows: Vec::new(), last_is_text: false }
     }
 
-    /// The same with words in the last column, too.
-    pub(super) fn with_text_at_the_end(mut self) -> Grid {
-        self.last_is_text = true;
-        self
-    }
-
     /// Adds a row; its first cell may have several lines, each indented as it is to be shown.
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
+    }
+
+    /// Makes the last column one for words: each row, which has all other cells, gets `words` of its item, which are told
+    /// how many columns they have.
+    pub(super) fn end_rows<T>(
+        &mut self,
+        style: Style,
+        items: impl Iterator<Item = T>,
+        words: impl Fn(T, usize) -> String,
+    ) {
+        self.last_is_text = true;
+        let (_, others) = self.needed_beside(self.heads.len().saturating_sub(1));
+        let room = style.width.saturating_sub(others).max(NARROWEST_WORDS);
+        self.rows.iter_mut().zip(items).for_each(|(row, item)| row.push(words(item, room)));
     }
 
     /// The heading, and the lines of each row.
@@ -39,8 +47,8 @@ impl Grid {
         let widths = self.widths(style.width);
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(self.cells(&self.heads, &widths, style));
-        table.add_rows(self.rows.iter().map(|row| self.cells(row, &widths, style)));
+        table.set_header(self.cells(&self.heads, &widths));
+        table.add_rows(self.rows.iter().map(|row| self.cells(row, &widths)));
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if index == 0 { 0 } else { GAP as u16 }, 0));
         }
@@ -53,15 +61,11 @@ impl Grid {
         (head, rows.collect())
     }
 
-    fn cells(&self, row: &[String], widths: &[usize], style: Style) -> Vec<Cell> {
+    fn cells(&self, row: &[String], widths: &[usize]) -> Vec<Cell> {
         let last = row.len().saturating_sub(1);
         let cell = |(index, text): (usize, &String)| match index {
             0 => Cell::new(wrap_label(text, widths.first().copied().unwrap_or(0)).join("\n")),
-            _ if index == last && self.last_is_text => Cell::new(keep_start(
-                &printable(text, style.unicode),
-                widths.last().copied().unwrap_or(0),
-                style.ellipsis(),
-            )),
+            _ if index == last && self.last_is_text => Cell::new(text),
             _ => Cell::new(text).set_alignment(CellAlignment::Right),
         };
         row.iter().enumerate().map(cell).collect()
@@ -69,20 +73,26 @@ impl Grid {
 
     /// Width of each column: the one for words gets what the others leave.
     fn widths(&self, total: usize) -> Vec<usize> {
+        let flexible = if self.last_is_text { self.heads.len().saturating_sub(1) } else { 0 };
+        let (mut widths, others) = self.needed_beside(flexible);
+        if let Some(width) = widths.get_mut(flexible) {
+            *width = (*width).min(total.saturating_sub(others)).max(NARROWEST_WORDS);
+        }
+        widths
+    }
+
+    /// What each column needs, and what all but one need together with the gaps.
+    fn needed_beside(&self, flexible: usize) -> (Vec<usize>, usize) {
         let rows = || self.rows.iter().chain([&self.heads]);
         let needed = |column: usize| {
             let cells = rows().filter_map(|row| row.get(column));
             cells.flat_map(|cell| cell.lines()).map(text::width).max().unwrap_or(0)
         };
-        let mut widths: Vec<usize> = (0..self.heads.len()).map(needed).collect();
-        let flexible = if self.last_is_text { widths.len().saturating_sub(1) } else { 0 };
+        let widths: Vec<usize> = (0..self.heads.len()).map(needed).collect();
         let gaps = widths.len().saturating_sub(1) * GAP;
-        let others = gaps
-            + widths.iter().enumerate().filter(|(index, _)| *index != flexible).map(|(_, width)| width).sum::<usize>();
-        if let Some(width) = widths.get_mut(flexible) {
-            *width = (*width).min(total.saturating_sub(others)).max(NARROWEST_WORDS);
-        }
-        widths
+        let others = widths.iter().enumerate().filter(|(index, _)| *index != flexible).map(|(_, width)| width);
+        let others = gaps + others.sum::<usize>();
+        (widths, others)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who was looked at, for how long it stood still, and how far the report can be trusted.
 
 use super::{percent, problems};
+use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{self, keep_start};
 use crate::snapshot::human::{counted, human_bytes};
@@ -12,7 +13,8 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
         Look::Title,
         keep_start(&style.adapt(&identity(process, style)), style.width, style.ellipsis()),
     )];
-    let groups = [facts(snapshot), vec![layouts(snapshot, style), coverage(snapshot)]];
+    let trust = layouts(snapshot).into_iter().chain([coverage(snapshot)]).collect();
+    let groups = [facts(snapshot), trust];
     for group in groups {
         let group: Vec<String> = group.iter().map(|phrase| style.adapt(phrase)).collect();
         let flowed = text::flow(&group, style.separator(), style.width, "  ");
@@ -37,13 +39,16 @@ fn facts(snapshot: &Snapshot) -> Vec<String> {
     }
     facts.push(format!("up {}", age(process.age_seconds)));
     facts.push(format!("RSS {}", human_bytes(process.resident)));
-    facts.push(freeze(&snapshot.freeze));
+    facts.push(freeze(&snapshot.freeze, process.server.is_some()));
     facts.push(format!("taken {}", utc(snapshot.taken_at)));
     facts
 }
 
-fn freeze(freeze: &FreezeInfo) -> String {
-    let place = freeze.place.replace('_', " ");
+fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
+    let place = match freeze.place.as_str() {
+        "between_events" if !has_events => "waiting in the kernel".to_owned(),
+        place => place.replace('_', " "),
+    };
     match freeze.stops {
         0 => "not frozen".to_owned(),
         1 => format!("frozen {} ({place})", duration(freeze.pause_microseconds)),
@@ -51,10 +56,16 @@ fn freeze(freeze: &FreezeInfo) -> String {
     }
 }
 
-fn layouts(snapshot: &Snapshot, style: Style) -> String {
-    let layouts = &snapshot.layouts;
-    let separator = if style.unicode { " · " } else { ", " };
-    format!("layouts: nginx {}{separator}glibc {}", source(&layouts.nginx), source(&layouts.glibc))
+/// Where layouts come from; those of nginx only if it is nginx.
+fn layouts(snapshot: &Snapshot) -> Vec<String> {
+    let glibc = format!("glibc {}", source(&snapshot.layouts.glibc));
+    let nginx = &snapshot.layouts.nginx;
+    let nginx = match (Scope::of(snapshot), nginx.kind.as_str()) {
+        (Scope::NotNginx, _) => return vec![format!("layouts: {glibc}")],
+        (_, "built_in") => "none (pools by the layout they have had since 0.8.1)".to_owned(),
+        _ => source(nginx),
+    };
+    vec![format!("layouts: nginx {nginx}"), glibc]
 }
 
 fn source(source: &LayoutSource) -> String {

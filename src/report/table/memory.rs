@@ -84,7 +84,7 @@ fn cells(row: &MemoryRow, measure: Measure, swapped: bool) -> Vec<String> {
 }
 
 fn total(rows: &[MemoryRow], measure: Measure, swapped: bool) -> Vec<String> {
-    let bytes = |value: Option<u64>| value.map_or(String::new(), human_bytes);
+    let bytes = |value: Option<u64>| value.map_or("?".to_owned(), human_bytes);
     let mut cells = vec!["  total".to_owned(), human_bytes(size(rows)), bytes(sum(rows, |row| row.resident))];
     if swapped {
         cells.push(bytes(sum(rows, |row| row.swapped)));

@@ -3,6 +3,7 @@
 use super::grid::Grid;
 use super::percent::share;
 use super::sizes::bucket_label;
+use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text;
 use crate::snapshot::human::{counted, human_bytes, human_count};
@@ -38,9 +39,10 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
 }
 
 fn title(snapshot: &Snapshot) -> &'static str {
-    match snapshot.owners.iter().any(|owner| owner.pools > 0) {
-        true => "Pools by owner",
-        false => "In use (no pools found)",
+    match (Scope::of(snapshot), snapshot.owners.iter().any(|owner| owner.pools > 0)) {
+        (Scope::NotNginx, _) => "In use",
+        (_, true) => "Pools by owner",
+        (_, false) => "In use (no pools found)",
     }
 }
 

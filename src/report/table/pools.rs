@@ -2,6 +2,7 @@
 
 use super::Page;
 use super::grid::Grid;
+use crate::report::owner_name::owner_name;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::keep_end;
 use crate::snapshot::human::{human_bytes, human_count};
@@ -16,12 +17,13 @@ pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
         true => format!("Largest pools ({} of {})", page.top, human_count(pools.len() as u64)),
         false => format!("Largest pools (all {})", human_count(pools.len() as u64)),
     };
-    let mut grid =
-        Grid::new(&["  address", "bytes", "used", "blocks", "large", "refs", "owner"]).with_text_at_the_end();
+    let heads = ["  address", "bytes", "used", "blocks", "large", "refs", "owner"];
+    let mut grid = Grid::new(&heads);
     let shown = || pools.iter().take(page.top);
     for pool in shown() {
-        grid.row(cells(pool));
+        grid.row(figures(pool));
     }
+    grid.end_rows(style, shown(), |pool, room| owner_name(pool, room, style));
     let (head, rows) = grid.render(style);
     let mut lines = vec![Line::new(Look::Title, title), Line::new(Look::Title, head)];
     for (pool, row) in shown().zip(rows) {
@@ -31,7 +33,8 @@ pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
     lines
 }
 
-fn cells(pool: &PoolRow) -> Vec<String> {
+/// All cells but that of the owner, which gets the room that these leave.
+fn figures(pool: &PoolRow) -> Vec<String> {
     vec![
         format!("  {}", pool.address),
         human_bytes(pool.bytes),
@@ -39,20 +42,7 @@ fn cells(pool: &PoolRow) -> Vec<String> {
         human_count(pool.blocks),
         human_count(pool.large),
         pool.references.map_or("-".to_owned(), human_count),
-        owner(pool),
     ]
-}
-
-/// The kind of owner, its state where the kind does not say it, and its name.
-fn owner(pool: &PoolRow) -> String {
-    let mut text = pool.owner.clone();
-    if let Some(state) = pool.state.as_deref().filter(|state| !pool.owner.contains(state)) {
-        text.push_str(&format!(" {state}"));
-    }
-    if let Some(name) = &pool.name {
-        text.push_str(&format!(" \"{name}\""));
-    }
-    text
 }
 
 fn place(pool: &PoolRow, width: usize, style: Style) -> String {

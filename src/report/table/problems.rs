@@ -1,18 +1,43 @@
 //! What could not be told, and what does not agree.
 
 use super::paragraph;
+use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
+use crate::report::text::wrap;
 use crate::snapshot::human::{counted, human_count};
 use crate::snapshot::model::{LayoutSource, Snapshot};
 
 /// Disagreements of one kind beyond these are counted only: with a corrupt heap there can be a million.
 const MOST: usize = 20;
 
+/// Places beyond these are counted only.
+const MOST_PLACES: usize = 12;
+
 pub(super) fn notes(snapshot: &Snapshot, style: Style) -> Vec<Line> {
-    let layouts = [("nginx", &snapshot.layouts.nginx), ("glibc", &snapshot.layouts.glibc)];
-    let missing = layouts.into_iter().filter_map(|(whose, source)| missing_layouts(snapshot, whose, source));
+    let layouts = &snapshot.layouts;
+    let nginx = (Scope::of(snapshot) != Scope::NotNginx).then_some(("nginx", &layouts.nginx));
+    let layouts = || nginx.into_iter().chain([("glibc", &layouts.glibc)]);
+    let missing = layouts().filter_map(|(whose, source)| missing_layouts(snapshot, whose, source));
     let notes: Vec<String> = snapshot.notes.iter().cloned().chain(missing).collect();
-    section("Notes", &notes, Look::Plain, style)
+    let mut lines = section("Notes", &notes, Look::Plain, style);
+    for (whose, source) in layouts().filter(|(_, source)| source.kind != "dwarf" && !source.tried.is_empty()) {
+        lines.extend(places(whose, source, style));
+    }
+    lines
+}
+
+/// Where debug info was looked for.
+fn places(whose: &str, source: &LayoutSource, style: Style) -> Vec<Line> {
+    let mut lines = paragraph(&format!("debug info of {whose} was looked for here:"), Look::Plain, style);
+    for place in source.tried.iter().take(MOST_PLACES) {
+        let wrapped = wrap(&style.adapt(place), style.width, "      ", "        ");
+        lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Detail, line)));
+    }
+    let left = source.tried.len().saturating_sub(MOST_PLACES);
+    if left > 0 {
+        lines.push(Line::new(Look::Detail, format!("      and {}", counted(left as u64, "other place"))));
+    }
+    lines
 }
 
 /// Why there are no layouts, unless a note says so already.
