@@ -1,6 +1,5 @@
 //! What lies in anonymous memory and on no list: mapped chunks, and pieces of a main arena that has holes.
 
-use super::arena::word_at;
 use super::chunk::{ALIGNMENT, HEADER, PREV_INUSE, SIZE_OFFSET};
 use super::mmapped::{AnonymousScan, MIN_PIECE, MappingRule, MmappedChunk, MmappedFormat, scan};
 use super::read::{HeapReading, Source, end_of};
@@ -10,7 +9,7 @@ use super::rehearsal::{Rehearsal, Workspace};
 use super::stretches::sweep_regions;
 use super::walk::{NoVisitor, PayloadVisitor, Stretch, Walk, WalkEnd, walk};
 use crate::addr::{Addr, AddrRange};
-use crate::target::memory::Memory;
+use crate::target::memory::{Memory, word_at};
 use rustc_hash::FxHashSet;
 
 /// Mapped chunks, and pieces of the main arena that no list names.

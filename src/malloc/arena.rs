@@ -3,7 +3,7 @@
 use super::chunk::{BK_OFFSET, FD_OFFSET};
 use super::layout::MallocLayout;
 use crate::addr::Addr;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, word_at};
 
 /// Set in `flags` when the main arena has holes: brk failed at some time, or somebody else moved the break (glibc
 /// malloc.c, `NONCONTIGUOUS_BIT`).
@@ -36,8 +36,6 @@ pub struct Arena {
     pub top: Addr,
     /// Bytes it has got from the kernel, by its own count.
     pub system_mem: u64,
-    /// The most it ever had.
-    pub max_system_mem: u64,
     /// Heads of the fastbins: starts of chunks, null if empty.
     pub fastbins: Vec<Addr>,
     /// The unsorted list first, then small and large bins.
@@ -70,7 +68,6 @@ impl Arena {
             is_noncontiguous: word(state.flags) as u32 & NONCONTIGUOUS != 0,
             top: Addr(word(state.top)),
             system_mem: word(state.system_mem),
-            max_system_mem: word(state.max_system_mem),
             fastbins: (0..count).map(|index| Addr(word(fastbins + index * 8))).collect(),
             bins: bins.collect(),
             next: Addr(word(state.next)),
@@ -129,8 +126,6 @@ pub struct Par {
     pub thresholds_are_fixed: bool,
     /// Size of the huge pages that arenas' heaps are made of; 0 if they are not.
     pub hp_pagesize: u64,
-    /// How many chunks a tcache list takes.
-    pub tcache_count: u64,
 }
 
 impl Par {
@@ -153,18 +148,6 @@ impl Par {
             sbrk_base: Addr(word(par.sbrk_base)),
             thresholds_are_fixed: optional(par.no_dyn_threshold) as u32 != 0,
             hp_pagesize: optional(par.hp_pagesize),
-            tcache_count: optional(par.tcache_count),
         })
-    }
-}
-
-/// The little-endian word at `offset`; what lies past the end counts as zero, so that a field at a structure's end that
-/// is narrower than a word can be read as one.
-#[inline]
-pub(crate) fn word_at(bytes: &[u8], offset: u64) -> u64 {
-    let tail = bytes.get(offset as usize..).unwrap_or_default();
-    match tail.first_chunk() {
-        Some(word) => u64::from_le_bytes(*word),
-        None => tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     }
 }

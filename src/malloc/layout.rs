@@ -35,8 +35,6 @@ pub struct StateLayout {
     pub fastbins: Option<(u64, u64)>,
     /// `top`.
     pub top: u64,
-    /// `last_remainder`.
-    pub last_remainder: u64,
     /// `bins`, pairs of links.
     pub bins: u64,
     /// How many bins that is (127).
@@ -45,8 +43,6 @@ pub struct StateLayout {
     pub next: u64,
     /// `system_mem`.
     pub system_mem: u64,
-    /// `max_system_mem`.
-    pub max_system_mem: u64,
 }
 
 /// Offsets in `struct malloc_par`, in bytes.
@@ -70,8 +66,6 @@ pub struct ParLayout {
     pub no_dyn_threshold: Option<u64>,
     /// `hp_pagesize`, since glibc 2.35.
     pub hp_pagesize: Option<u64>,
-    /// `tcache_count`, since glibc 2.26.
-    pub tcache_count: Option<u64>,
 }
 
 /// Offsets in `struct _heap_info`, in bytes.
@@ -180,12 +174,10 @@ fn state_layout(state: &Layout) -> Result<StateLayout, LayoutError> {
         flags: state.offset("flags")?,
         fastbins: state.offset("fastbinsY").ok().map(|offset| (offset, slots(offset, top))),
         top,
-        last_remainder: state.offset("last_remainder")?,
         bins,
         bin_count: slots(bins, state.offset("binmap")?) / 2,
         next: state.offset("next")?,
         system_mem: state.offset("system_mem")?,
-        max_system_mem: state.offset("max_system_mem")?,
     })
 }
 
@@ -200,7 +192,6 @@ fn par_layout(par: &Layout) -> Result<ParLayout, LayoutError> {
         sbrk_base: par.offset("sbrk_base")?,
         no_dyn_threshold: par.offset("no_dyn_threshold").ok(),
         hp_pagesize: par.offset("hp_pagesize").ok(),
-        tcache_count: par.offset("tcache_count").ok(),
     })
 }
 

@@ -3,11 +3,11 @@
 //! Their links are mangled since glibc 2.32 ("safe-linking": the address of the link, shifted right by 12, is xored into
 //! it; malloc.c, `PROTECT_PTR` and `REVEAL_PTR`). DWARF does not tell, so it is measured: a list makes sense one way only.
 
-use super::arena::{Arena, word_at};
+use super::arena::Arena;
 use super::chunk::{ALIGNMENT, HEADER};
 use super::layout::{TcacheCounts, TcacheLayout};
 use crate::addr::Addr;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, word_at};
 use rustc_hash::FxHashSet;
 use thiserror::Error;
 

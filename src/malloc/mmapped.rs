@@ -3,11 +3,11 @@
 //!
 //! The same look finds the pieces that a main arena got by mmap after brk had failed, of which there is no list either.
 
-use super::arena::{Par, word_at};
+use super::arena::Par;
 use super::chunk::{ALIGNMENT, Chunk, ChunkState, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord};
 use crate::addr::{Addr, AddrRange};
 use crate::target::live::MAX_RANGES;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, word_at};
 
 /// How the size of the mapping follows from a chunk's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

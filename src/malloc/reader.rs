@@ -1,8 +1,8 @@
 //! Reading a heap front to back with few system calls and little memory.
 //!
 //! Only chunk headers and the first words behind them are wanted, and where these are is known from a rehearsal: the
-//! [`ReadPlan`]. They are fetched in batches that stay in the processor's cache until the walk has looked at them. Where the heap has
-//! changed since the rehearsal the plan is silent, and a window at the wanted place is read instead.
+//! [`ReadPlan`]. They are fetched in batches that stay in the processor's cache until the walk has looked at them. Where
+//! the heap has changed since the rehearsal the plan is silent, and a window at the wanted place is read instead.
 
 use super::chunk::Chunk;
 use crate::addr::{Addr, AddrRange};

@@ -21,8 +21,7 @@ pub struct Rehearsal {
 
 impl Rehearsal {
     /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and these lines (start
-    /// addresses in address order), and the work is to be shared by
-    /// `threads` threads.
+    /// addresses in address order), and the work is to be shared by `threads` threads.
     pub fn of<V>(reading: &HeapReading<V>, wanted: u64, lines: &[Addr], threads: u64) -> Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };

@@ -1,12 +1,11 @@
 //! The walk: from one chunk header to the next, front to back through a region.
 
-use super::arena::word_at;
 use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
 use super::reader::PlannedReader;
 use crate::addr::{Addr, AddrRange};
-use crate::target::memory::Memory;
+use crate::target::memory::{Memory, word_at};
 
 /// Looks at the first bytes of every chunk while they are at hand.
 ///

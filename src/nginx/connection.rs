@@ -7,8 +7,7 @@
 use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
 use super::request::{RequestLayout, RequestOwner};
 use crate::addr::Addr;
-use crate::malloc::arena::word_at;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, word_at};
 
 const CLIENT: OwnerKind = OwnerKind { key: "connection", label: "connection", unit: None };
 const OTHER: OwnerKind = OwnerKind { key: "connection_other", label: "connection, not from a client", unit: None };

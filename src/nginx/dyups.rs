@@ -9,8 +9,7 @@ use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, S
 use super::text::read_name;
 use crate::addr::Addr;
 use crate::debug::Layout;
-use crate::malloc::arena::word_at;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, word_at};
 
 const LIVE: OwnerKind = OwnerKind { key: "dyups.live", label: "dyups upstream, live", unit: Some("dyups") };
 /// An upstream that was deleted and is kept by references.

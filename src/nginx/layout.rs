@@ -31,8 +31,6 @@ pub struct PoolLayout {
     pub end: u64,
     /// `d.next`: the next block.
     pub next: u64,
-    /// `d.failed`: how often an allocation did not fit.
-    pub failed: u64,
     /// `max`: requests above it are large allocations.
     pub max: u64,
     /// `current`: the first block that is still looked at.
@@ -62,7 +60,6 @@ impl PoolLayout {
         last: 0,
         end: 8,
         next: 16,
-        failed: 24,
         max: 32,
         current: 40,
         large: 56,
@@ -92,7 +89,6 @@ impl PoolLayout {
             last: pool.offset("d.last")?,
             end: pool.offset("d.end")?,
             next: pool.offset("d.next")?,
-            failed: pool.offset("d.failed")?,
             max: pool.offset("max")?,
             current: pool.offset("current")?,
             large: pool.offset("large")?,

@@ -3,10 +3,9 @@
 use super::layout::PoolLayout;
 use super::scan::{BlockNote, PoolNote, PoolScanner};
 use crate::addr::Addr;
-use crate::malloc::arena::word_at;
 use crate::malloc::chunk::ChunkState;
 use crate::malloc::heap::{ChunkId, Heap};
-use crate::target::memory::Memory;
+use crate::target::memory::{Memory, word_at};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::num::NonZeroU32;
 

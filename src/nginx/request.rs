@@ -5,8 +5,7 @@
 
 use super::owner::{NginxModule, OwnerError};
 use crate::addr::Addr;
-use crate::malloc::arena::word_at;
-use crate::target::memory::Memory;
+use crate::target::memory::{Memory, word_at};
 
 /// `NGX_HTTP_MODULE`, with which every request begins: "HTTP" (nginx `src/http/ngx_http_config.h`).
 const SIGNATURE: u32 = 0x5054_5448;

@@ -5,9 +5,9 @@
 
 use super::layout::PoolLayout;
 use crate::addr::Addr;
-use crate::malloc::arena::word_at;
 use crate::malloc::chunk::ALIGNMENT;
 use crate::malloc::walk::PayloadVisitor;
+use crate::target::memory::word_at;
 
 /// What the header of a possible block says (`ngx_pool_data_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -64,3 +64,28 @@ impl<M: Memory + ?Sized> Memory for &M {
         (**self).read_ranges(ranges, buffer)
     }
 }
+
+/// The little-endian word at `offset`; what lies past the end counts as zero, so that a field at a structure's end that
+/// is narrower than a word can be read as one.
+#[inline]
+pub fn word_at(bytes: &[u8], offset: u64) -> u64 {
+    let tail = bytes.get(offset as usize..).unwrap_or_default();
+    match tail.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => tail.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word_at;
+
+    #[test]
+    fn a_word_that_is_cut_off_is_filled_up_with_zeroes() {
+        let bytes = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+        assert_eq!(word_at(&bytes, 1), 0x0908_0706_0504_0302);
+        assert_eq!(word_at(&bytes, 7), 0x0908);
+        assert_eq!(word_at(&bytes, 9), 0);
+        assert_eq!(word_at(&bytes, u64::MAX), 0);
+    }
+}

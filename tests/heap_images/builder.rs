@@ -308,7 +308,6 @@ impl<'a> Builder<'a> {
             self.put(address + layout.state.top, self.tops[arena].0);
             self.put(address + layout.state.next, next.0);
             self.put(address + layout.state.system_mem, self.system_mem[arena]);
-            self.put(address + layout.state.max_system_mem, self.system_mem[arena]);
         }
         let noncontiguous = if self.spec.pieces.is_empty() { 0u32 } else { 2 };
         self.out.image.write(MAIN_ARENA + layout.state.flags, &noncontiguous.to_le_bytes());
@@ -320,7 +319,6 @@ impl<'a> Builder<'a> {
         self.out.image.write(PAR + layout.par.n_mmaps, &count.to_le_bytes());
         self.put(PAR + layout.par.mmapped_mem, bytes);
         self.put(PAR + layout.par.sbrk_base, self.sbrk_base.0);
-        self.put(PAR + layout.par.tcache_count.unwrap(), self.out.glibc.tcache_count);
         self.lists.write(&mut self.out);
     }
 

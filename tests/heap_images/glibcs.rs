@@ -73,12 +73,10 @@ pub fn glibc_2_43() -> Glibc {
         flags: 4,
         fastbins: None,
         top: 8,
-        last_remainder: 16,
         bins: 24,
         bin_count: 127,
         next: 2072,
         system_mem: 2096,
-        max_system_mem: 2104,
     };
     let par = ParLayout {
         size: 144,
@@ -87,7 +85,6 @@ pub fn glibc_2_43() -> Glibc {
         sbrk_base: 104,
         no_dyn_threshold: Some(80),
         hp_pagesize: Some(56),
-        tcache_count: Some(128),
         ..par_2_35()
     };
     let tcache = TcacheLayout { size: 760, entries: 152, lists: 76, counts: TcacheCounts::FreeSlots };
@@ -105,12 +102,10 @@ fn with_fastbins() -> StateLayout {
         flags: 4,
         fastbins: Some((16, 10)),
         top: 96,
-        last_remainder: 104,
         bins: 112,
         bin_count: 127,
         next: 2160,
         system_mem: 2184,
-        max_system_mem: 2192,
     }
 }
 
@@ -125,7 +120,6 @@ fn par_2_26() -> ParLayout {
         sbrk_base: 72,
         no_dyn_threshold: Some(52),
         hp_pagesize: None,
-        tcache_count: Some(96),
     }
 }
 
@@ -140,6 +134,5 @@ fn par_2_35() -> ParLayout {
         sbrk_base: 96,
         no_dyn_threshold: Some(72),
         hp_pagesize: Some(48),
-        tcache_count: Some(120),
     }
 }

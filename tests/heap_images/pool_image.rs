@@ -127,7 +127,6 @@ impl PoolImage {
             self.put_unless_link(*block, LAYOUT.last, self.last_of(&pool, nth).0);
             self.put_unless_link(*block, LAYOUT.end, block.0 + size);
             self.target.poke(*block + LAYOUT.next, next.0);
-            self.target.poke(*block + LAYOUT.failed, 0);
         }
         let (first, plan) = (pool.blocks[0], &pool.plan);
         let mut node = first + 80;

@@ -8,7 +8,7 @@ use crate::snapshot::human::{counted, human_bytes, human_count};
 use crate::snapshot::model::PoolRow;
 use std::io::{self, Write};
 
-/// Most columns for the owner and its name.
+/// Columns for the owner and its name before the path gets any.
 const OWNER: usize = 40;
 /// A path that has less room is left out.
 const SHORTEST_PATH: usize = 16;
@@ -32,7 +32,8 @@ pub fn write_pool_table(
         }
     }
     let room = limit.map(|limit| limit.saturating_sub(widths.iter().map(|width| width + 2).sum()));
-    let owner = |pool: &&PoolRow| owner_name(pool, room.unwrap_or(OWNER).min(OWNER), style);
+    let room = room.map_or(usize::MAX, owner_room);
+    let owner = |pool: &&PoolRow| owner_name(pool, room, style);
     let owner_width = list.rows.iter().map(|pool| width(&owner(pool))).chain([width("owner")]).max().unwrap_or(0);
     let columns = Columns { widths, owner: owner_width, limit, style };
     columns.write(&heads, "owner", "path", out)?;
@@ -40,6 +41,12 @@ pub fn write_pool_table(
         columns.write(&figures(pool), &owner(pool), &pool.path, out)?;
     }
     writeln!(out, "\n{}", footer(list))
+}
+
+/// How many of these columns the owner can have: all of them, if the path could not use the rest.
+fn owner_room(room: usize) -> usize {
+    let owner = OWNER.max(room / 2);
+    if room < owner + 2 + SHORTEST_PATH { room } else { owner }
 }
 
 /// `3 of 1,201 pools, 2.98 MiB of 1.11 GiB`; without the rest if all are listed.

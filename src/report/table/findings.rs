@@ -9,16 +9,16 @@ use crate::snapshot::model::Snapshot;
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let mut lines = vec![Line::new(Look::Title, "What stands out")];
-    if let Some(remark) = remark(snapshot) {
-        let wrapped = text::wrap(remark, style.width, "  ", "  ");
-        lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Plain, line)));
-    }
     for finding in &snapshot.findings {
         lines.extend(paragraph(&sentence(finding), Look::Alarm, style));
         for proof in finding.evidence() {
             let wrapped = text::wrap(&style.adapt(&proof), style.width, "      ", "        ");
             lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Detail, line)));
         }
+    }
+    if let Some(remark) = remark(snapshot) {
+        let wrapped = text::wrap(remark, style.width, "  ", "  ");
+        lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Plain, line)));
     }
     lines
 }

@@ -37,7 +37,7 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
         memory::lines(&snapshot.memory, style),
         owners::lines(snapshot, style),
         sizes::lines(snapshot, style),
-        pools::lines(&snapshot.pools, page),
+        pools::lines(snapshot, page),
         findings::lines(snapshot, style),
         problems::notes(snapshot, style),
         problems::disagreements(snapshot, style),

@@ -19,30 +19,33 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
         return Vec::new();
     }
     let total = snapshot.in_use_bytes();
-    let mut grid = Grid::new(&[title(snapshot), "pools", "chunks", "size", "share"]);
+    let scope = Scope::of(snapshot);
+    let mut grid = match scope {
+        Scope::NotNginx => Grid::new(&["In use", "chunks", "size", "share"]),
+        _ => Grid::new(&[title(snapshot), "pools", "chunks", "size", "share"]),
+    };
     let shown = shown(&snapshot.owners);
     for owner in &shown {
-        grid.row(row(&label(owner, total, style), owner, total));
+        grid.row(row(&label(owner, total, style), &[*owner], total, scope));
     }
     let rest: Vec<&OwnerSummary> =
         snapshot.owners.iter().filter(|owner| !shown.iter().any(|row| std::ptr::eq(*row, *owner))).collect();
     if !rest.is_empty() {
         let label = format!("  {}", counted(rest.len() as u64, "other owner"));
-        grid.row(sum_row(&label, &rest, total));
+        grid.row(row(&label, &rest, total, scope));
     }
-    grid.row(sum_row("  all in use", &snapshot.owners.iter().collect::<Vec<_>>(), total));
+    grid.row(row("  all in use", &snapshot.owners.iter().collect::<Vec<_>>(), total, scope));
     let (head, rows) = grid.render(style);
     let mut lines = vec![Line::new(Look::Title, head)];
     lines.extend(rows.into_iter().flatten().map(|line| Line::new(Look::Plain, line)));
-    lines.extend(check(&snapshot.pool_check, style));
+    lines.extend(check(&snapshot.pool_check, scope, style));
     lines
 }
 
 fn title(snapshot: &Snapshot) -> &'static str {
-    match (Scope::of(snapshot), snapshot.owners.iter().any(|owner| owner.pools > 0)) {
-        (Scope::NotNginx, _) => "In use",
-        (_, true) => "Pools by owner",
-        (_, false) => "In use (no pools found)",
+    match snapshot.owners.iter().any(|owner| owner.pools > 0) {
+        true => "Pools by owner",
+        false => "In use (no pools found)",
     }
 }
 
@@ -56,20 +59,16 @@ fn shown(owners: &[OwnerSummary]) -> Vec<&OwnerSummary> {
     largest
 }
 
-fn row(label: &str, owner: &OwnerSummary, total: u64) -> Vec<String> {
-    sum_row(label, &[owner], total)
-}
-
-fn sum_row(label: &str, owners: &[&OwnerSummary], total: u64) -> Vec<String> {
+/// The sums of these owners.
+fn row(label: &str, owners: &[&OwnerSummary], total: u64, scope: Scope) -> Vec<String> {
     let sum = |field: fn(&OwnerSummary) -> u64| owners.iter().map(|owner| field(owner)).sum::<u64>();
     let (pools, bytes) = (sum(|owner| owner.pools), sum(|owner| owner.bytes));
-    vec![
-        label.to_owned(),
-        if pools == 0 { String::new() } else { human_count(pools) },
-        human_count(sum(|owner| owner.chunks)),
-        human_bytes(bytes),
-        share(bytes, total),
-    ]
+    let mut cells = vec![label.to_owned()];
+    if scope != Scope::NotNginx {
+        cells.push(if pools == 0 { String::new() } else { human_count(pools) });
+    }
+    cells.extend([human_count(sum(|owner| owner.chunks)), human_bytes(bytes), share(bytes, total)]);
+    cells
 }
 
 /// What it is; below that, whose pools they are and which chunks they mostly consist of.
@@ -113,13 +112,20 @@ fn main_bucket(owner: &OwnerSummary, total: u64, style: Style) -> Option<String>
 }
 
 /// Whether the two ways to find pools agree.
-fn check(check: &PoolCheck, style: Style) -> Vec<Line> {
+fn check(check: &PoolCheck, scope: Scope, style: Style) -> Vec<Line> {
     if check.by_signature == 0 && check.by_name == 0 {
         return Vec::new();
     }
-    let sentence = match check.by_name == check.both && check.by_signature == check.both {
-        true => format!("  {}: each found both by name and by signature", counted(check.both, "pool")),
-        false => format!(
+    let agree = check.by_name == check.both && check.by_signature == check.both;
+    let sentence = match (scope, agree) {
+        (Scope::PoolsOnly, _) => {
+            format!(
+                "  {} found by signature; without debug info there are no names",
+                counted(check.by_signature, "pool")
+            )
+        }
+        (_, true) => format!("  {}: each found both by name and by signature", counted(check.both, "pool")),
+        (_, false) => format!(
             "  {} found by name, {} by signature, {} both ways",
             counted(check.by_name, "pool"),
             human_count(check.by_signature),

@@ -3,12 +3,14 @@
 use super::Page;
 use super::grid::Grid;
 use crate::report::owner_name::owner_name;
-use crate::report::style::{Line, Look, Style};
+use crate::report::scope::Scope;
+use crate::report::style::{Line, Look};
 use crate::report::text::keep_end;
 use crate::snapshot::human::{human_bytes, human_count};
-use crate::snapshot::model::PoolRow;
+use crate::snapshot::model::{PoolRow, Snapshot};
 
-pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
+pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
+    let pools = &snapshot.pools;
     if page.top == 0 || pools.is_empty() {
         return Vec::new();
     }
@@ -28,7 +30,12 @@ pub(super) fn lines(pools: &[PoolRow], page: &Page) -> Vec<Line> {
     let mut lines = vec![Line::new(Look::Title, title), Line::new(Look::Title, head)];
     for (pool, row) in shown().zip(rows) {
         lines.extend(row.into_iter().map(|line| Line::new(Look::Plain, line)));
-        lines.push(Line::new(Look::Detail, format!("    {}", place(pool, style.width.saturating_sub(4), style))));
+        let place = match (pool.path.is_empty(), Scope::of(snapshot)) {
+            (false, _) => keep_end(&style.adapt(&pool.path), style.width.saturating_sub(4), style.ellipsis()),
+            (true, Scope::Owners) => "no known root leads here; it has the signature of a pool".to_owned(),
+            (true, _) => "it has the signature of a pool; owners need debug info".to_owned(),
+        };
+        lines.push(Line::new(Look::Detail, format!("    {place}")));
     }
     lines
 }
@@ -43,11 +50,4 @@ fn figures(pool: &PoolRow) -> Vec<String> {
         human_count(pool.large),
         pool.references.map_or("-".to_owned(), human_count),
     ]
-}
-
-fn place(pool: &PoolRow, width: usize, style: Style) -> String {
-    match pool.path.is_empty() {
-        true => "no known root leads here; it has the signature of a pool".to_owned(),
-        false => keep_end(&style.adapt(&pool.path), width, style.ellipsis()),
-    }
 }
