@@ -160,13 +160,15 @@ impl Heap {
 }
 
 fn concatenate(regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
-    let total = regions.iter().map(|region| region.chunks.len()).sum();
+    let total = regions.iter().flat_map(|region| &region.parts).map(Vec::len).sum();
     let mut chunks = Vec::with_capacity(total);
     let mut settled = Vec::with_capacity(regions.len());
     for mut region in regions {
         let walked = AddrRange::new(region.region.chunks.start, end_of(&region));
         let first = chunks.len();
-        chunks.append(&mut region.chunks);
+        for part in &mut region.parts {
+            chunks.append(part);
+        }
         settled.push(SettledRegion { region: region.region, walked, chunks: first..chunks.len() });
     }
     (settled, chunks)

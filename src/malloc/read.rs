@@ -5,7 +5,7 @@
 
 use super::anonymous::read_anonymous;
 use super::arena::{Arena, Par, read_arenas};
-use super::chunk::ChunkState;
+use super::chunk::{Chunk, ChunkState};
 use super::layout::MallocLayout;
 use super::lists::{FreedLists, read_freed_lists};
 use super::mmapped::MmappedChunk;
@@ -61,12 +61,34 @@ pub struct Source<'a, B, C> {
 pub struct RegionReading {
     /// The region.
     pub region: Region,
-    /// Its chunks in address order.
-    pub chunks: Vec<super::chunk::Chunk>,
+    /// Its chunks in address order, in the parts in which they were walked: to put them together takes longer than a part
+    /// of the stop should.
+    pub parts: Vec<Vec<Chunk>>,
     /// Links of the free ones among them.
     pub free_links: Vec<FreeLinks>,
     /// Where the walk ended.
     pub end: WalkEnd,
+}
+
+impl RegionReading {
+    /// The chunk with that user memory.
+    fn find(&self, memory: Addr) -> Option<Chunk> {
+        let part = self.parts.partition_point(|part| part.last().is_some_and(|last| last.memory() < memory));
+        let part = self.parts.get(part)?;
+        let found = part.binary_search_by_key(&memory, |chunk| chunk.memory()).ok()?;
+        part.get(found).copied()
+    }
+
+    fn last(&self) -> Option<Chunk> {
+        self.parts.last()?.last().copied()
+    }
+
+    /// Adds what was walked next; an empty part is none.
+    pub(super) fn add(&mut self, part: Vec<Chunk>) {
+        if !part.is_empty() {
+            self.parts.push(part);
+        }
+    }
 }
 
 /// What was read of a heap.
@@ -96,8 +118,7 @@ impl<V> HeapReading<V> {
         // A piece of the main arena reaches as far as its mapping, in which others may follow.
         let around = |region: &&RegionReading| region.region.chunks.start < memory && memory < end_of(region);
         if let Some(region) = self.regions.iter().find(around) {
-            let found = region.chunks.binary_search_by_key(&memory, |chunk| chunk.memory()).ok()?;
-            return region.chunks.get(found).map(|chunk| chunk.state());
+            return region.find(memory).map(|chunk| chunk.state());
         }
         let mapped = self.mmapped.iter().find(|mapped| mapped.chunk.memory() == memory);
         mapped.map(|mapped| mapped.chunk.state())
@@ -166,7 +187,7 @@ fn known_regions<B, C: Memory, V>(
 
 /// The first address past the last chunk that was found in a region.
 pub(super) fn end_of(region: &RegionReading) -> Addr {
-    match (&region.end, region.chunks.last()) {
+    match (&region.end, region.last()) {
         (WalkEnd::Fenceposts(after), _) => *after,
         (_, Some(last)) => last.end(),
         (_, None) => region.region.chunks.start,

@@ -14,7 +14,7 @@ use crate::target::memory::{Fault, Memory};
 const BATCH: u64 = 256 * 1024;
 
 /// Headers that lie closer than this are read in one run: copying what lies between costs less than another run.
-const GAP: u64 = 1024;
+const GAP: u64 = 4096;
 
 /// Bytes fetched where there is no plan, at first. While headers go on right behind what was fetched, each window is twice
 /// as long as the one before: small chunks need large windows, and behind a large chunk a large window is wasted.

@@ -26,7 +26,7 @@ impl Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };
         let plan = |region: &RegionReading| {
-            let plan = ReadPlan::for_chunks(&region.chunks, HEADER + wanted.max(HEADER), lines, pieces);
+            let plan = ReadPlan::for_chunks(&region.parts.concat(), HEADER + wanted.max(HEADER), lines, pieces);
             (region.region.chunks.start, plan)
         };
         let main_pieces = reading.regions.iter().filter(|region| region.region.arena == 0).skip(1);

@@ -80,10 +80,10 @@ where
     B: Memory,
     V: PayloadVisitor,
 {
-    let mut joined = RegionReading { region, chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
+    let mut joined = RegionReading { region, parts: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
     let mut walked = walked.into_iter().peekable();
     while let Some((part, stretch)) = walked.next() {
-        joined.chunks.extend(part.chunks);
+        joined.add(part.chunks);
         joined.free_links.extend(part.free_links);
         joined.end = part.end;
         match (&joined.end, walked.peek()) {
@@ -94,7 +94,7 @@ where
                 let mut reader = PlannedReader::new(source.bulk, &plan, rest.region.end, Vec::new());
                 let walk = walk(&mut reader, rest, &mut visitor, Walk::with_room_for(0));
                 reading.visitors.push(visitor);
-                joined.chunks.extend(walk.chunks);
+                joined.add(walk.chunks);
                 joined.free_links.extend(walk.free_links);
                 joined.end = walk.end;
                 break;

@@ -9,7 +9,7 @@ use crate::target::cache::PageCache;
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Bytes in a line.
 pub const LINE: u64 = 64;
@@ -65,6 +65,8 @@ struct Lines {
     /// The place of each line among them.
     places: FxHashMap<Addr, usize>,
     bytes: Vec<Option<[u8; LINE as usize]>>,
+    /// The place that was read last: lists mostly go on in the line before, or in the one behind.
+    latest: Cell<usize>,
 }
 
 impl<M: Memory> LineCache<M> {
@@ -72,7 +74,7 @@ impl<M: Memory> LineCache<M> {
     pub fn new(pages: PageCache<M>, lines: Vec<Addr>) -> LineCache<M> {
         let places = lines.iter().enumerate().map(|(place, line)| (*line, place)).collect();
         let bytes = vec![None; lines.len()];
-        LineCache { pages, lines: RefCell::new(Lines { addresses: lines, places, bytes }) }
+        LineCache { pages, lines: RefCell::new(Lines { addresses: lines, places, bytes, latest: Cell::new(0) }) }
     }
 
     /// The lines that are still unknown, with their places.
@@ -121,10 +123,18 @@ impl<M: Memory> Memory for LineCache<M> {
 }
 
 impl Lines {
+    fn place_of(&self, line: Addr) -> Option<usize> {
+        let latest = self.latest.get();
+        let near = [latest, latest.wrapping_sub(1), latest + 1];
+        let found = near.into_iter().find(|place| self.addresses.get(*place) == Some(&line));
+        found.or_else(|| self.places.get(&line).copied())
+    }
+
     /// `None` if not all the bytes are in known lines; the buffer is then partly written.
     fn read(&self, address: Addr, buffer: &mut [u8]) -> Option<()> {
         let first = address.align_down(LINE);
-        let mut index = *self.places.get(&first)?;
+        let mut index = self.place_of(first)?;
+        self.latest.set(index);
         let mut line = first;
         let mut done = 0;
         while done < buffer.len() {
