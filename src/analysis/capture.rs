@@ -3,7 +3,6 @@
 use super::prepare::{Glibc, Nginx, Prepared};
 use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
-use crate::malloc::chunk::ChunkState;
 use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::layout::PoolLayout;
@@ -229,11 +228,10 @@ impl<'a> Reader<'a> {
     }
 
     fn read_lists(&self, cache: &impl Memory, reading: &mut Reading) {
+        // A pool in a chunk that was freed since is followed for nothing. There are hardly any: the first words of a free
+        // chunk are links, where a pool has the bounds by which it is known. To look up each one's state would take longer.
         for pool in reading.heap.visitors.iter().flat_map(|scanner| &scanner.pools) {
-            // Pools in free chunks are dead, and there can be many.
-            if reading.heap.state_of(pool.address) == Some(ChunkState::InUse) {
-                reading.lists.insert(pool.address, read_lists(cache, &self.pools, pool));
-            }
+            reading.lists.insert(pool.address, read_lists(cache, &self.pools, pool));
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::anonymous::read_anonymous;
 use super::arena::{Arena, Par, read_arenas};
-use super::chunk::{Chunk, ChunkState};
+use super::chunk::Chunk;
 use super::layout::MallocLayout;
 use super::lists::{FreedLists, read_freed_lists};
 use super::mmapped::MmappedChunk;
@@ -71,14 +71,6 @@ pub struct RegionReading {
 }
 
 impl RegionReading {
-    /// The chunk with that user memory.
-    fn find(&self, memory: Addr) -> Option<Chunk> {
-        let part = self.parts.partition_point(|part| part.last().is_some_and(|last| last.memory() < memory));
-        let part = self.parts.get(part)?;
-        let found = part.binary_search_by_key(&memory, |chunk| chunk.memory()).ok()?;
-        part.get(found).copied()
-    }
-
     fn last(&self) -> Option<Chunk> {
         self.parts.last()?.last().copied()
     }
@@ -110,19 +102,6 @@ pub struct HeapReading<V> {
     pub(super) caught: Vec<CaughtLine>,
     /// One sentence for each thing that was not as it must be.
     pub problems: Vec<String>,
-}
-
-impl<V> HeapReading<V> {
-    /// What the headers say of the chunk with that user memory: those in tcaches and fastbins still look as if in use.
-    pub fn state_of(&self, memory: Addr) -> Option<ChunkState> {
-        // A piece of the main arena reaches as far as its mapping, in which others may follow.
-        let around = |region: &&RegionReading| region.region.chunks.start < memory && memory < end_of(region);
-        if let Some(region) = self.regions.iter().find(around) {
-            return region.find(memory).map(|chunk| chunk.state());
-        }
-        let mapped = self.mmapped.iter().find(|mapped| mapped.chunk.memory() == memory);
-        mapped.map(|mapped| mapped.chunk.state())
-    }
 }
 
 /// Reads a heap with what a rehearsal has found out and made ready; both may be empty. `on_caught` takes the lines of

@@ -180,8 +180,7 @@ impl PoolImage {
         let scanner = || PoolScanner::new(&LAYOUT, PAGE);
         let reading = read_with(&self.target, &memory, &Rehearsal::default(), 1, &scanner).unwrap();
         let notes = reading.visitors.iter().flat_map(|scanner| &scanner.pools);
-        let living = notes.filter(|note| reading.state_of(note.address) == Some(ChunkState::InUse));
-        let mut lists = living.map(|note| (note.address, read_lists(&memory, &LAYOUT, note))).collect();
+        let mut lists = notes.map(|note| (note.address, read_lists(&memory, &LAYOUT, note))).collect();
         let reads = memory.reads.load(Ordering::Relaxed);
         let (heap, scanners) = Heap::settle(reading);
         let mut pools = assemble(&heap, &scanners, &mut lists);
