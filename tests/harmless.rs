@@ -2,7 +2,7 @@
 
 use poolscope::analysis::{Options, Silent, SnapshotError, take};
 use poolscope::debug::SearchOptions;
-use poolscope::target::freeze::{Freeze, Patience, StopPlace};
+use poolscope::target::freeze::{Freeze, FreezeError, Patience, StopPlace};
 use poolscope_fixtures::{HeapProgram, Helper, HelperKind, Kind, Leak, LeakPlan, Nginx};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
@@ -192,6 +192,26 @@ fn every_signal_that_arrives_meanwhile_is_delivered_exactly_once() {
     }
     assert!(snapshots > 20, "{snapshots}");
     assert_eq!(name().trim(), format!("got {SIGNALS}"));
+}
+
+#[test]
+fn a_thread_that_cannot_be_stopped_is_let_go_all_the_same() {
+    let target = Helper::start(HelperKind::Vforked(Duration::from_secs(3))).unwrap();
+    let state = || status(target.pid(), target.pid(), "State");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !state().starts_with('D') {
+        assert!(Instant::now() < deadline, "{}", state());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    match take(target.pid() as i32, &options(), &Silent) {
+        Err(SnapshotError::Freeze(FreezeError::DoesNotStop { tid, .. })) => assert_eq!(tid, target.pid() as i32),
+        other => panic!("{:?}", other.map(|snapshot| snapshot.freeze)),
+    }
+    while state().starts_with('D') {
+        assert!(Instant::now() < deadline, "{}", state());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_runs(target.pid());
 }
 
 #[test]
