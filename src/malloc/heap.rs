@@ -134,12 +134,6 @@ impl Heap {
         of_arenas.chain(mapped).filter(|(_, chunk)| chunk.state() == ChunkState::InUse)
     }
 
-    /// The arena of each chunk in [`Heap::chunks`], by region.
-    pub fn arena_of(&self, index: usize) -> Option<&Arena> {
-        let region = self.regions.partition_point(|region| region.chunks.end <= index);
-        self.arenas.get(self.regions.get(region)?.region.arena)
-    }
-
     /// Chunks in tcaches and fastbins look as if in use; here they get their true state. From glibc 2.43 on a tcache can
     /// hold mapped chunks too.
     fn mark_freed(&mut self, freed: &FreedLists, problems: &mut Vec<String>) {
