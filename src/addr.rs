@@ -143,6 +143,46 @@ impl fmt::Display for AddrRange {
     }
 }
 
+/// Addresses as hex strings in serialised data: JSON readers keep only 53 bits of a number.
+pub mod hex {
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    /// Writes `0x55d0c8a3f2b0`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{address:#x}"))
+    }
+
+    /// Reads what [`serialize`] writes.
+    ///
+    /// # Errors
+    /// Those of the deserializer, and one if the text is no such address.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        struct Hex;
+        impl Visitor<'_> for Hex {
+            type Value = u64;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an address such as \"0x55d0c8a3f2b0\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+                parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Hex)
+    }
+
+    /// The address that `0x55d0c8a3f2b0` stands for.
+    pub fn parse(text: &str) -> Option<u64> {
+        let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'))?;
+        u64::from_str_radix(digits, 16).ok()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,8 @@
 use poolscope::analysis::{Options, Silent, take};
 use poolscope::debug::SearchOptions;
 use poolscope::snapshot::finding::Finding;
-use poolscope::snapshot::model::{PoolRow, Snapshot, Trust};
+use poolscope::snapshot::model::Snapshot;
+use poolscope::snapshot::pool::{PoolRow, Trust};
 use poolscope_fixtures::{Generation, Leak, LeakPlan, Nginx, State};
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ fn generations(nginx: &Nginx) -> BTreeMap<u64, Generation> {
 }
 
 fn dyups_pools(snapshot: &Snapshot) -> BTreeMap<u64, &PoolRow> {
-    let rows = snapshot.pools.iter().filter(|pool| pool.owner.starts_with("dyups."));
+    let rows = snapshot.pools.iter().filter(|pool| pool.owner.kind.starts_with("dyups."));
     rows.map(|pool| (pool.address.0, pool)).collect()
 }
 
@@ -29,17 +30,17 @@ fn check_pools(snapshot: &Snapshot, stated: &BTreeMap<u64, Generation>) {
     assert!(found.keys().eq(stated.keys()), "{} pools found and {} stated", found.len(), stated.len());
     for (address, generation) in stated {
         let pool = found[address];
-        let from_outside = (pool.blocks, pool.block_bytes, pool.large, pool.large_bytes, pool.bytes);
+        let from_outside = (pool.blocks, pool.block_bytes, pool.large, pool.large_bytes, pool.bytes());
         let from_inside =
             (generation.blocks, generation.block_bytes, generation.large, generation.large_bytes, generation.bytes);
         assert_eq!(from_outside, from_inside, "the pool at {address:#x}");
         assert_eq!(pool.large + pool.large_freed, generation.large_nodes, "the pool at {address:#x}");
         assert_eq!((pool.unused + pool.lost, pool.lost), (generation.unused, generation.lost), "{address:#x}");
         assert_eq!(pool.references, Some(generation.references), "the pool at {address:#x}");
-        assert_eq!(pool.name.as_deref(), Some(generation.name.as_str()));
-        assert_eq!(pool.trust, Trust::TypedPath);
-        assert_eq!(pool.path.rsplit('[').next(), Some(format!("{}].pool", generation.slot).as_str()));
-        assert_eq!(pool.state.as_deref() == Some("live"), generation.state == State::Live);
+        assert_eq!(pool.owner.name.as_deref(), Some(generation.name.as_str()));
+        assert_eq!(pool.owner.trust, Trust::TypedPath);
+        assert_eq!(pool.path().rsplit('[').next(), Some(format!("{}].pool", generation.slot).as_str()));
+        assert_eq!(pool.owner.state.as_deref() == Some("live"), generation.state == State::Live);
     }
 }
 
@@ -52,10 +53,10 @@ fn check_whole(snapshot: &Snapshot) {
     assert!(snapshot.is_complete());
     let books = snapshot.books.as_ref().unwrap();
     let in_arenas: u64 = books.arenas.iter().map(|arena| arena.in_use.bytes).sum();
-    let mapped = snapshot.chunks.as_deref().unwrap().iter();
+    let mapped = snapshot.chunks.as_ref().unwrap().iter();
     let mapped: u64 = mapped.filter(|chunk| chunk.arena.to_string() == "mmapped").map(|chunk| chunk.size).sum();
     assert_eq!(snapshot.in_use_bytes(), in_arenas + mapped, "owned and unowned are all that is in use");
-    let pool_bytes: u64 = snapshot.pools.iter().map(|pool| pool.bytes).sum();
+    let pool_bytes: u64 = snapshot.pools.iter().map(|pool| pool.bytes()).sum();
     let owner_bytes: u64 = snapshot.owners.iter().filter(|owner| owner.pools > 0).map(|owner| owner.bytes).sum();
     assert_eq!(pool_bytes, owner_bytes, "each chunk of a pool counts once");
     check_chunk_pools(snapshot);
@@ -64,13 +65,13 @@ fn check_whole(snapshot: &Snapshot) {
 /// The chunks' own pools add up to what the pools' rows say.
 fn check_chunk_pools(snapshot: &Snapshot) {
     let mut bytes = vec![0; snapshot.pools.len()];
-    for chunk in snapshot.chunks.as_deref().unwrap() {
+    for chunk in snapshot.chunks.as_ref().unwrap().iter() {
         if let Some(pool) = chunk.pool {
             bytes[pool as usize] += chunk.size;
         }
     }
     for (pool, bytes) in snapshot.pools.iter().zip(bytes) {
-        assert_eq!(pool.bytes, bytes, "the chunks of the pool at {}", pool.address);
+        assert_eq!(pool.bytes(), bytes, "the chunks of the pool at {}", pool.address);
     }
 }
 
@@ -149,13 +150,13 @@ fn requests_and_connections_are_named_from_their_roots() {
     let (nginx, leak) = leaked(&LeakPlan::new(12, 20), &[]);
     let snapshot = snapshot_of(&nginx);
     check_whole(&snapshot);
-    let pools = |owner: &str| snapshot.pools.iter().filter(|pool| pool.owner == owner).count();
+    let pools = |owner: &str| snapshot.pools.iter().filter(|pool| pool.owner.kind == owner).count();
     assert_eq!(leak.pinned(), 12);
     assert_eq!((pools("request"), pools("upstream_connection"), pools("cycle")), (12, 12, 1));
     assert!(pools("connection") >= 12);
     assert_eq!(snapshot.pool_check.only_by_signature, [], "every pool of this worker has a known owner");
-    for pool in snapshot.pools.iter().filter(|pool| pool.owner == "request") {
-        assert!(pool.path.starts_with("((ngx_http_request_t *) ngx_cycle->connections["), "{}", pool.path);
+    for pool in snapshot.pools.iter().filter(|pool| pool.owner.kind == "request") {
+        assert!(pool.path().starts_with("((ngx_http_request_t *) ngx_cycle->connections["), "{}", pool.path());
         assert_eq!(pool.block_size, 4096);
     }
 }

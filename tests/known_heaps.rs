@@ -20,7 +20,7 @@ fn snapshot_of(pid: u32) -> Snapshot {
 /// many of these there are.
 fn in_use(snapshot: &Snapshot) -> (BTreeMap<u64, u64>, u64) {
     let (mut chunks, mut tcaches) = (BTreeMap::new(), 0);
-    for chunk in snapshot.chunks.as_deref().unwrap().iter().filter(|chunk| chunk.state == ChunkState::InUse) {
+    for chunk in snapshot.chunks.as_ref().unwrap().iter().filter(|chunk| chunk.state == ChunkState::InUse) {
         let owner = &snapshot.owners[chunk.owner.expect("a chunk in use has an owner") as usize];
         match owner.owner.as_str() {
             "glibc.tcache" => tcaches += 1,

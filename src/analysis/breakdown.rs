@@ -3,9 +3,10 @@
 use crate::addr::AddrRange;
 use crate::malloc::chunk::ChunkState;
 use crate::malloc::heap::Heap;
+use crate::malloc::read::ReadPagemap;
 use crate::snapshot::model::MemoryRow;
 use crate::target::maps::{Backing, Mapping, Maps};
-use crate::target::pagemap::{PageState, Pagemap};
+use crate::target::pagemap::PageState;
 
 /// Bytes of address space with what of it is in memory and what is swapped out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,9 +47,9 @@ pub struct HeapResidency {
 impl HeapResidency {
     /// Reads which pages of the heap are in memory, and to what they belong: a page with one byte in use is in use.
     /// `None` if the kernel does not tell.
-    pub fn read(pid: i32, page_size: u64, heap: &Heap) -> Option<HeapResidency> {
+    pub fn read(pagemap: &ReadPagemap<'_>, page_size: u64, heap: &Heap) -> Option<HeapResidency> {
         let ranges = ranges_of(heap, page_size);
-        let pagemap = Pagemap::read(pid, page_size, &ranges).ok()?;
+        let pagemap = pagemap(&ranges);
         let total: u64 = ranges.iter().map(|range| pagemap.resident_bytes(*range)).sum::<Option<u64>>()?;
         let mut in_use = 0;
         let mut counted_to = 0;

@@ -1,6 +1,6 @@
 //! What stands out, drawn from the pools and the books.
 
-use super::prepare::LoadedModule;
+use super::modules::LoadedModule;
 use crate::attribution::OwnedPool;
 use crate::nginx::dyups::{DELETING, UNREFERENCED};
 use crate::nginx::owner::OwnerKind;

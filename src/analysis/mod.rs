@@ -5,10 +5,15 @@ mod breakdown;
 mod capture;
 mod error;
 mod findings;
-mod prepare;
+mod live;
+mod modules;
+mod pools;
+mod prepared;
+mod reading;
 
 pub use error::SnapshotError;
 
+use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
 use crate::snapshot::model::Snapshot;
 
@@ -41,9 +46,14 @@ impl Progress for Silent {
 /// [`SnapshotError`]; the target then runs on, untraced. What can be told of a target in part (not nginx, not glibc, no
 /// debug info) is a snapshot with notes, not an error.
 pub fn take(pid: i32, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    let prepared = prepare::prepare(pid, options, progress)?;
-    let Some(glibc) = &prepared.glibc else { return Ok(assemble::without_capture(prepared)) };
-    let capture = capture::capture(&prepared, glibc, progress)?;
+    let target = live::prepare(pid, options, progress)?;
+    let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
+    let capture = capture::capture(&target, glibc, progress)?;
     progress.step("putting it together");
-    Ok(assemble::with_capture(prepared, capture, options.with_chunks))
+    let freeze = capture.freeze_info();
+    let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(&target, ranges);
+    let mut snapshot = assemble::with_heap(&target.prepared, capture.reading, Some(&pagemap), options.with_chunks);
+    snapshot.process.threads = capture.threads;
+    snapshot.freeze = Some(freeze);
+    Ok(snapshot)
 }

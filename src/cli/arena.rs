@@ -1,7 +1,8 @@
 //! Which arena an address on the command line means.
 
 use crate::malloc::books::ArenaBooks;
-use crate::snapshot::model::{ArenaName, Snapshot};
+use crate::snapshot::chunks::ArenaName;
+use crate::snapshot::model::Snapshot;
 
 /// Arenas beyond these are counted only: each thread can have one.
 const MOST: usize = 6;

@@ -2,7 +2,7 @@
 
 use crate::malloc::chunk::ChunkState;
 use crate::report::rows::{BadSizeRange, PoolSort, SizeRange};
-use crate::snapshot::model::ArenaName;
+use crate::snapshot::chunks::ArenaName;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

@@ -9,10 +9,11 @@ use super::heap::{Heap, SettledRegion};
 use super::walk::FreeLinks;
 use crate::addr::Addr;
 use rustc_hash::FxHashMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// A number of chunks and their bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tally {
     /// How many.
     pub chunks: u64,
@@ -29,10 +30,11 @@ impl Tally {
 }
 
 /// One arena's books.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ArenaBooks {
     /// The arena.
-    #[serde(serialize_with = "as_hex")]
+    #[serde(with = "crate::addr::hex")]
     pub address: u64,
     /// True for `main_arena`.
     pub is_main: bool,
@@ -56,11 +58,6 @@ pub struct ArenaBooks {
     pub in_bins: Tally,
 }
 
-/// Addresses are hex strings in the published schema: JSON readers keep only 53 bits of a number.
-fn as_hex<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{address:#x}"))
-}
-
 impl ArenaBooks {
     /// All bytes that were accounted for.
     pub fn accounted(&self) -> u64 {
@@ -80,7 +77,8 @@ impl ArenaBooks {
 }
 
 /// What `mallinfo2(3)` would have said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Mallinfo {
     /// Bytes from the kernel, without mapped chunks.
     pub arena: u64,
@@ -103,7 +101,8 @@ pub struct Mallinfo {
 }
 
 /// All books of a heap.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Books {
     /// One entry for each arena.
     pub arenas: Vec<ArenaBooks>,

@@ -5,7 +5,7 @@
 //! glibc on 64-bit machines (glibc malloc.c, `struct malloc_chunk`); the layout that DWARF states is checked against them.
 
 use crate::addr::Addr;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bytes from a chunk's start to what malloc returns (glibc malloc.c, `CHUNK_HDR_SZ`).
 pub const HEADER: u64 = 16;
@@ -46,7 +46,7 @@ impl SizeWord {
 }
 
 /// What malloc thinks of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum ChunkState {
@@ -65,7 +65,8 @@ pub enum ChunkState {
 }
 
 impl ChunkState {
-    const ALL: [ChunkState; 6] = [
+    /// All states, in the order of their numbers.
+    pub const ALL: [ChunkState; 6] = [
         ChunkState::InUse,
         ChunkState::Tcache,
         ChunkState::Fastbin,

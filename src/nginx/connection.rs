@@ -37,6 +37,9 @@ struct ConnectionLayout {
     data: u64,
     pool: u64,
     listening: u64,
+    /// Serial number, and how many requests there were; absent in versions that do not keep them.
+    number: Option<u64>,
+    requests: Option<u64>,
 }
 
 /// What matters of a connection.
@@ -45,6 +48,8 @@ struct Connection {
     data: Addr,
     pool: Addr,
     is_client: bool,
+    /// nginx's number of the connection, and of the request that it handles.
+    identity: Option<(u64, u64)>,
 }
 
 /// Looks for the pools of connections, requests and upstream peers.
@@ -53,9 +58,6 @@ pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, Ow
     let (cycle_layout, connection) = (nginx.debug.layout("ngx_cycle_s")?, nginx.debug.layout("ngx_connection_s")?);
     if connection.size == 0 {
         return Err(OwnerError::Implausible("ngx_connection_t has no size by the debug info".to_owned()));
-    }
-    if connection.size == 0 {
-        return Err(OwnerError::Implausible("ngx_connection_s has no size in the debug info".to_owned()));
     }
     Ok(Some(Box::new(ConnectionFinder {
         cycle,
@@ -67,6 +69,8 @@ pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, Ow
             data: connection.offset("data")?,
             pool: connection.offset("pool")?,
             listening: connection.offset("listening")?,
+            number: connection.offset("number").ok(),
+            requests: connection.offset("requests").ok(),
         },
         request: RequestLayout::from_debug(nginx)?,
     })))
@@ -120,9 +124,11 @@ impl ConnectionFinder {
         };
         if let Some(RequestOwner::Client { pool }) = request {
             let path = format!("((ngx_http_request_t *) {path}.data)->pool");
-            found.push(NamedPool::plain(pool, &REQUEST, path));
+            let identity = connection.identity;
+            found.push(NamedPool { identity, ..NamedPool::plain(pool, &REQUEST, path) });
         }
-        found.push(NamedPool::plain(connection.pool, kind, format!("{path}.pool")));
+        let identity = connection.identity.map(|(number, _)| (number, 0));
+        found.push(NamedPool { identity, ..NamedPool::plain(connection.pool, kind, format!("{path}.pool")) });
     }
 }
 
@@ -146,6 +152,10 @@ impl ConnectionLayout {
             data: Addr(word_at(bytes, self.data)),
             pool: Addr(word_at(bytes, self.pool)),
             is_client: word_at(bytes, self.listening) != 0,
+            identity: self.number.zip(self.requests).map(|(number, requests)| {
+                // A request that is being read is counted already (nginx `ngx_http_create_request`).
+                (word_at(bytes, number), word_at(bytes, requests))
+            }),
         }
     }
 
@@ -196,7 +206,14 @@ mod tests {
             connections: 8,
             count: 16,
             free: 24,
-            layout: ConnectionLayout { size: SIZE, data: 0, pool: 0x58, listening: 0x40 },
+            layout: ConnectionLayout {
+                size: SIZE,
+                data: 0,
+                pool: 0x58,
+                listening: 0x40,
+                number: Some(0xc8),
+                requests: None,
+            },
             request: None,
         }
     }

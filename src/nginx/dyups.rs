@@ -148,6 +148,7 @@ impl UpstreamLayout {
             state: Some(state),
             references,
             slot: Some(slot),
+            identity: None,
         })
     }
 

@@ -37,12 +37,15 @@ pub struct NamedPool {
     pub references: Option<u64>,
     /// Its place in the array that the path leads through, where there is one.
     pub slot: Option<u64>,
+    /// What tells the owner from an earlier or later one at the same address: nginx's number of the connection, and the
+    /// request's place on it (0 for the connection itself).
+    pub identity: Option<(u64, u64)>,
 }
 
 impl NamedPool {
     /// A pool whose owner has neither name nor state.
     pub fn plain(pool: Addr, kind: &'static OwnerKind, path: String) -> NamedPool {
-        NamedPool { pool, kind, name: None, path, state: None, references: None, slot: None }
+        NamedPool { pool, kind, name: None, path, state: None, references: None, slot: None, identity: None }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::style::Style;
 use super::text::{keep_start, printable, width};
-use crate::snapshot::model::PoolRow;
+use crate::snapshot::pool::{PoolOwner, PoolRow};
 
 /// The kind of owner, its state where the kind does not say it, and its name, in at most `limit` columns. The name tells
 /// one pool from another, so that the kind is shortened before it: `dyups.deleting "svc"`, `dyups "svc"`, `"svc"`.
 pub(super) fn owner_name(pool: &PoolRow, limit: usize, style: Style) -> String {
-    let forms: Vec<String> = forms(pool).iter().map(|form| printable(form, style.unicode)).collect();
+    let forms: Vec<String> = forms(&pool.owner).iter().map(|form| printable(form, style.unicode)).collect();
     match forms.iter().find(|form| width(form) <= limit).or(forms.last()) {
         Some(form) => keep_start(form, limit, style.ellipsis()),
         None => String::new(),
@@ -15,12 +15,12 @@ pub(super) fn owner_name(pool: &PoolRow, limit: usize, style: Style) -> String {
 }
 
 /// From the longest to the shortest.
-fn forms(pool: &PoolRow) -> Vec<String> {
-    let kind = pool.owner.as_str();
-    let state = pool.state.as_deref().filter(|state| !kind.contains(state));
+fn forms(owner: &PoolOwner) -> Vec<String> {
+    let kind = owner.kind.as_str();
+    let state = owner.state.as_deref().filter(|state| !kind.contains(state));
     let with_state = state.map(|state| format!("{kind} {state}"));
     let kinds = with_state.as_deref().into_iter().chain([kind]);
-    match &pool.name {
+    match &owner.name {
         None => kinds.map(str::to_owned).collect(),
         Some(name) => {
             let family = kind.split('.').next().unwrap_or(kind);
@@ -33,30 +33,11 @@ fn forms(pool: &PoolRow) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::model::{HexAddr, Trust};
 
-    fn pool(owner: &str, state: Option<&str>, name: Option<&str>) -> PoolRow {
-        PoolRow {
-            address: HexAddr(1),
-            owner: owner.into(),
-            label: String::new(),
-            name: name.map(str::to_owned),
-            path: String::new(),
-            trust: Trust::TypedPath,
-            state: state.map(str::to_owned),
-            references: None,
-            block_size: 0,
-            blocks: 0,
-            large: 0,
-            large_freed: 0,
-            bytes: 0,
-            block_bytes: 0,
-            large_bytes: 0,
-            used: 0,
-            unused: 0,
-            lost: 0,
-            cleanups: Vec::new(),
-        }
+    fn pool(kind: &str, state: Option<&str>, name: Option<&str>) -> PoolRow {
+        let (state, name) = (state.map(str::to_owned), name.map(str::to_owned));
+        let owner = PoolOwner { kind: kind.into(), state, name, ..PoolOwner::default() };
+        PoolRow { owner: owner.into(), ..PoolRow::default() }
     }
 
     #[test]

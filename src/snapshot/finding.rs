@@ -1,12 +1,11 @@
 //! What stands out in a snapshot: facts that an operator should read first, each with its evidence.
 
 use super::human::{counted, human_bytes};
-use super::model::HexAddr;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A conclusion from the data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Finding {
     /// Upstreams that were deleted but are still referenced: their pools stay.
@@ -61,7 +60,7 @@ pub enum Finding {
     /// One pool that is much larger than others of its kind.
     LargePool {
         /// Its address.
-        #[serde(serialize_with = "as_hex")]
+        #[serde(with = "crate::addr::hex")]
         address: u64,
         /// Its kind of owner, for people.
         label: String,
@@ -70,6 +69,9 @@ pub enum Finding {
         /// Its typed path; empty if there is none.
         path: String,
     },
+    /// One of a kind that only a newer version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 impl fmt::Display for Finding {
@@ -119,6 +121,7 @@ impl fmt::Display for Finding {
             Finding::LargePool { address, label, bytes, .. } => {
                 write!(f, "the {label} pool at {address:#x} alone holds {}", human_bytes(*bytes))
             }
+            Finding::Unknown => write!(f, "something that only a newer poolscope can put into words"),
         }
     }
 }
@@ -140,11 +143,6 @@ impl Finding {
             _ => Vec::new(),
         }
     }
-}
-
-/// Addresses are hex strings in the published schema.
-fn as_hex<S: Serializer>(address: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    HexAddr(*address).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -1,25 +1,21 @@
 //! What is known of a process after a snapshot. Addresses are running addresses; sizes are bytes unless a name says
 //! otherwise.
 
+use super::chunks::ChunkTable;
 use super::finding::Finding;
+use super::pool::PoolRow;
 use super::sizes::SizeHistogram;
+use crate::addr::hex;
 use crate::malloc::books::{Books, Mallinfo};
-use crate::malloc::chunk::ChunkState;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 /// Version of the published schema (docs/snapshot-schema.md). It grows when a field changes its meaning or goes away;
 /// fields may be added without.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// An address, written as a hex string where a snapshot is serialised: JSON readers keep only 53 bits of a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct HexAddr(pub u64);
-
-impl Serialize for HexAddr {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:#x}", self.0))
-    }
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct HexAddr(#[serde(with = "hex")] pub u64);
 
 impl std::fmt::Display for HexAddr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -28,18 +24,23 @@ impl std::fmt::Display for HexAddr {
 }
 
 /// A snapshot of one process.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
     /// Version of poolscope that took it.
     pub poolscope_version: String,
-    /// When it was taken, in seconds since 1970 (UTC).
-    pub taken_at: u64,
+    /// When it was taken, in seconds since 1970 (UTC), to the millisecond. Of a core: when its file was last written.
+    pub taken_at: f64,
+    /// Where its memory was read.
+    pub source: SourceInfo,
     /// Whom it shows.
     pub process: ProcessInfo,
-    /// How the process was stopped.
-    pub freeze: FreezeInfo,
+    /// How the process was stopped; absent for a core.
+    pub freeze: Option<FreezeInfo>,
+    /// How much memory there is for it; absent for a core.
+    pub limits: Option<Limits>,
     /// Where structure layouts come from.
     pub layouts: Layouts,
     /// Where the memory of the process is.
@@ -64,12 +65,31 @@ pub struct Snapshot {
     pub findings: Vec<Finding>,
     /// Every chunk, if asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chunks: Option<Vec<ChunkRow>>,
+    pub chunks: Option<ChunkTable>,
+}
+
+/// Where the memory of the process was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceInfo {
+    /// `process`, while it stood still; or `core`. Empty in files of schema 1, which knew processes only.
+    pub kind: String,
+    /// Path of the core.
+    pub file: Option<String>,
+    /// The signal that ended the process, if the core tells.
+    pub signal: Option<i32>,
+    /// Bytes that were mapped and that whoever wrote the core left out: code, shared memory, as it was told to.
+    pub not_saved: u64,
+    /// Bytes that the core promises and does not hold: it is cut off, or damaged from there on.
+    pub missing: u64,
 }
 
 /// Identity of the process.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessInfo {
+    /// Name of the machine that it was looked at on, as the kernel has it; absent for a core.
+    pub host: Option<String>,
     /// Its pid.
     pub pid: i32,
     /// Its parent's pid.
@@ -84,14 +104,20 @@ pub struct ProcessInfo {
     pub build_id: Option<String>,
     /// Name and version of the server, as its binary states it: `nginx/1.28.3`.
     pub server: Option<String>,
-    /// Seconds since it started.
-    pub age_seconds: u64,
-    /// When it started, in clock ticks after boot.
-    pub start_ticks: u64,
+    /// Seconds since it started; absent for a core.
+    pub age_seconds: Option<u64>,
+    /// When it started, in clock ticks after boot; absent for a core.
+    pub start_ticks: Option<u64>,
+    /// When its parent started, in clock ticks after boot: with `parent` this names a master for good. Absent for a core,
+    /// or if there is no parent in sight.
+    pub parent_start_ticks: Option<u64>,
+    /// The kernel's name for the time since the machine was booted (`/proc/sys/kernel/random/boot_id`), which ticks count
+    /// from; absent for a core.
+    pub boot_id: Option<String>,
     /// How many threads it has.
     pub threads: usize,
-    /// Its resident bytes before it was stopped.
-    pub resident: u64,
+    /// Its resident bytes before it was stopped; absent for a core.
+    pub resident: Option<u64>,
     /// The allocator: `glibc`, `musl`, `jemalloc`, …
     pub allocator: String,
     /// Version of glibc, if that is the allocator and tells it.
@@ -99,7 +125,8 @@ pub struct ProcessInfo {
 }
 
 /// The stop.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FreezeInfo {
     /// The longest time that a thread stood still, in microseconds.
     pub pause_microseconds: u64,
@@ -111,8 +138,25 @@ pub struct FreezeInfo {
     pub bytes_read: u64,
 }
 
+/// How much memory the process can get.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes of memory that the machine has.
+    pub machine_total: Option<u64>,
+    /// Bytes that could be had without swapping (`MemAvailable`).
+    pub machine_available: Option<u64>,
+    /// Path of the control group that allows least, of the process's own and those above it, if any sets a limit.
+    pub cgroup: Option<String>,
+    /// Bytes that this group may have (`memory.max`, `memory.limit_in_bytes`).
+    pub cgroup_limit: Option<u64>,
+    /// Bytes that it has (`memory.current`, `memory.usage_in_bytes`).
+    pub cgroup_usage: Option<u64>,
+}
+
 /// Where layouts come from.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Layouts {
     /// Those of the nginx binary.
     pub nginx: LayoutSource,
@@ -121,7 +165,8 @@ pub struct Layouts {
 }
 
 /// The origin of structure layouts.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LayoutSource {
     /// `dwarf`; `built_in` for pools of a binary without debug info; or `none`.
     pub kind: String,
@@ -136,7 +181,8 @@ pub struct LayoutSource {
 }
 
 /// One row of the breakdown.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemoryRow {
     /// What it is, as a stable name: `glibc_in_use`, `glibc_in_use_pools`, `glibc_in_use_other`, `glibc_free`,
     /// `glibc_own`, `brk_heap` (of a heap that was not walked), `shared_memory`, `other_anonymous`, `files`, `stacks`.
@@ -154,7 +200,8 @@ pub struct MemoryRow {
 }
 
 /// malloc's parameters that decide what happens to freed memory.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Thresholds {
     /// Requests from this size on get a mapping of their own.
     pub mmap_threshold: u64,
@@ -165,7 +212,8 @@ pub struct Thresholds {
 }
 
 /// All chunks in use of one owner.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OwnerSummary {
     /// Stable name for filters and machines: `dyups.deleting`, `request`, `outside_pools`, …
     pub owner: String,
@@ -186,7 +234,8 @@ pub struct OwnerSummary {
 }
 
 /// Pools found by signature in every chunk, against pools found by name from typed roots.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PoolCheck {
     /// Found by signature.
     pub by_signature: u64,
@@ -200,124 +249,6 @@ pub struct PoolCheck {
     pub only_by_signature: Vec<HexAddr>,
     /// One sentence for each contradiction within a pool, and for each chunk that two pools claim.
     pub problems: Vec<String>,
-}
-
-/// How an owner is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trust {
-    /// By a typed path from a root, in the layouts of the very binary.
-    TypedPath,
-    /// It looks like a pool; no root that is known leads there.
-    Signature,
-}
-
-impl Trust {
-    /// The name used in rows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Trust::TypedPath => "typed_path",
-            Trust::Signature => "signature",
-        }
-    }
-}
-
-/// A cleanup handler with how often a pool has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CleanupRow {
-    /// Its function, by symbol, or its address in hex if no symbol covers it.
-    pub handler: String,
-    /// How many cleanups of the pool have it.
-    pub count: u64,
-}
-
-/// A pool.
-#[derive(Debug, Clone, Serialize)]
-pub struct PoolRow {
-    /// Where the `ngx_pool_t` lies.
-    pub address: HexAddr,
-    /// Stable name of its kind of owner, as in [`OwnerSummary::owner`].
-    pub owner: String,
-    /// The same for people.
-    pub label: String,
-    /// What its owner is called (an upstream's name), if it has a name.
-    pub name: Option<String>,
-    /// The typed path from a root; empty if there is none.
-    pub path: String,
-    /// How the owner is known.
-    pub trust: Trust,
-    /// State of the owner, where it has one (`live`, `deleting`).
-    pub state: Option<String>,
-    /// How many references keep it alive, where its owner counts them.
-    pub references: Option<u64>,
-    /// Size of its blocks, as given to `ngx_create_pool`.
-    pub block_size: u64,
-    /// Blocks.
-    pub blocks: u64,
-    /// Large allocations that are not freed.
-    pub large: u64,
-    /// Nodes in the list of large allocations whose memory was freed.
-    pub large_freed: u64,
-    /// Chunk sizes of all it holds.
-    pub bytes: u64,
-    /// Of that, blocks.
-    pub block_bytes: u64,
-    /// Of that, large allocations.
-    pub large_bytes: u64,
-    /// Bytes handed out, or used by the pool's own headers.
-    pub used: u64,
-    /// Bytes at the ends of blocks that can still be handed out.
-    pub unused: u64,
-    /// Bytes at the ends of blocks before `current`, which no allocation looks at any more.
-    pub lost: u64,
-    /// Cleanup handlers, most frequent first.
-    pub cleanups: Vec<CleanupRow>,
-}
-
-/// A chunk.
-#[derive(Debug, Clone, Copy)]
-pub struct ChunkRow {
-    /// What malloc returned.
-    pub address: u64,
-    /// Its size, header included.
-    pub size: u64,
-    /// What malloc thinks of it.
-    pub state: ChunkState,
-    /// Where it comes from.
-    pub arena: ArenaName,
-    /// Index into [`Snapshot::owners`]; `None` for chunks that are not in use.
-    pub owner: Option<u32>,
-    /// Index into [`Snapshot::pools`], if a pool holds it.
-    pub pool: Option<u32>,
-}
-
-/// Which arena a chunk comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArenaName {
-    /// `main_arena`.
-    Main,
-    /// The arena at this address.
-    Other(u64),
-    /// None: it has a mapping of its own.
-    Mmapped,
-}
-
-impl std::fmt::Display for ArenaName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ArenaName::Main => f.write_str("main"),
-            ArenaName::Other(address) => write!(f, "{address:#x}"),
-            ArenaName::Mmapped => f.write_str("mmapped"),
-        }
-    }
-}
-
-impl Serialize for ChunkRow {
-    /// As `[address, size, state, arena, owner, pool]`: with names, ten million rows would be mostly names.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let arena = self.arena.to_string();
-        (HexAddr(self.address), self.size, self.state, arena, self.owner, self.pool).serialize(serializer)
-    }
 }
 
 impl Snapshot {

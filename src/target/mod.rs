@@ -7,6 +7,7 @@ pub mod access;
 pub mod cache;
 pub mod freeze;
 pub mod image;
+pub mod limits;
 pub mod lines;
 pub mod live;
 pub mod maps;

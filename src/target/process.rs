@@ -115,6 +115,8 @@ pub struct Process {
     pub executable: PathBuf,
     /// When it started, in clock ticks after boot: with the pid this names the process for good.
     pub start_ticks: u64,
+    /// When its parent started, if that is in sight.
+    pub parent_start_ticks: Option<u64>,
     /// Seconds since it started.
     pub age_seconds: u64,
     /// Resident bytes.
@@ -157,6 +159,7 @@ impl Process {
             name,
             executable,
             start_ticks: stat.starttime,
+            parent_start_ticks: start_ticks_of(stat.ppid),
             age_seconds: age_seconds(&stat),
             resident: status.vmrss.unwrap_or(0) * 1024,
         })
@@ -175,6 +178,25 @@ impl Process {
             false => Err(TargetError::Reused(self.pid)),
         }
     }
+}
+
+/// When a process started, in clock ticks after boot.
+fn start_ticks_of(pid: i32) -> Option<u64> {
+    procfs::process::Process::new(pid).and_then(|entry| entry.stat()).ok().map(|stat| stat.starttime)
+}
+
+/// The name of this machine.
+pub fn host() -> Option<String> {
+    trimmed("/proc/sys/kernel/hostname")
+}
+
+/// The kernel's name for the time since this machine was booted.
+pub fn boot_id() -> Option<String> {
+    trimmed("/proc/sys/kernel/random/boot_id")
+}
+
+fn trimmed(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn age_seconds(stat: &Stat) -> u64 {

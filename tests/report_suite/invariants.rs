@@ -121,7 +121,7 @@ proptest! {
             owner.names = vec![(name.clone(), 1); index];
             owner
         }).collect();
-        snapshot.pools[0].name = Some(name.clone());
+        std::sync::Arc::make_mut(&mut snapshot.pools[0].owner).name = Some(name.clone());
         let text = report(&snapshot, Style { width: columns, ..Style::PLAIN });
         for line in text.lines() {
             prop_assert!(width(line) <= columns, "{} > {columns}: {line:?}", width(line));

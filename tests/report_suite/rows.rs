@@ -8,8 +8,11 @@ use poolscope::report::rows::{
 };
 use poolscope::report::style::Style;
 use poolscope::report::text::width;
-use poolscope::snapshot::model::{ArenaName, PoolRow, Snapshot};
+use poolscope::snapshot::chunks::ArenaName;
+use poolscope::snapshot::model::Snapshot;
+use poolscope::snapshot::pool::PoolRow;
 use serde_json::Value;
+use std::sync::Arc;
 
 fn written<R: Row>(rows: impl Iterator<Item = R>, format: Machine) -> String {
     let mut out = Vec::new();
@@ -54,7 +57,7 @@ fn one_array_is_the_same_rows() {
 #[test]
 fn csv_has_a_heading_and_as_many_fields_in_each_record() {
     let mut snapshot = samples::with_chunks();
-    snapshot.pools[1].name = Some("a, \"b\"".into());
+    Arc::make_mut(&mut snapshot.pools[1].owner).name = Some("a, \"b\"".into());
     insta::assert_snapshot!(written(snapshot.pools.iter(), Machine::Csv));
     insta::assert_snapshot!(written(chunks(&snapshot, &ChunkFilter::default()), Machine::Csv));
 }
@@ -122,13 +125,13 @@ fn pool_table(snapshot: &Snapshot, limit: Option<usize>, top: Option<usize>) -> 
 #[test]
 fn tables_of_rows_fit_a_terminal_and_are_whole_in_a_pipe() {
     let mut snapshot = samples::with_chunks();
-    snapshot.pools[1].name = Some("\u{1b}[2Jx".into());
-    snapshot.pools[2].name = Some("a-service-with-a-long-name.example".into());
+    Arc::make_mut(&mut snapshot.pools[1].owner).name = Some("\u{1b}[2Jx".into());
+    Arc::make_mut(&mut snapshot.pools[2].owner).name = Some("a-service-with-a-long-name.example".into());
     for limit in [20, 40, 72, 77, 80, 100, 200] {
         let table = pool_table(&snapshot, Some(limit), None);
         assert!(table.lines().all(|line| width(line) <= limit) && !table.contains('\x1b'), "{limit}:\n{table}");
     }
-    assert!(pool_table(&snapshot, None, None).contains(&snapshot.pools[0].path));
+    assert!(pool_table(&snapshot, None, None).contains(&snapshot.pools[0].path()));
     insta::assert_snapshot!(pool_table(&snapshot, Some(100), None));
     insta::assert_snapshot!("pool_table_72", pool_table(&snapshot, Some(72), None));
 

@@ -6,12 +6,15 @@ pub use limited::{incomplete, not_glibc, not_nginx, stripped};
 
 use poolscope::malloc::books::{ArenaBooks, Books, Tally};
 use poolscope::malloc::chunk::ChunkState;
+use poolscope::snapshot::chunks::{ArenaName, ChunkRow};
 use poolscope::snapshot::finding::Finding;
 use poolscope::snapshot::model::{
-    ArenaName, ChunkRow, CleanupRow, FreezeInfo, HexAddr, LayoutSource, Layouts, MemoryRow, OwnerSummary, PoolCheck,
-    PoolRow, ProcessInfo, SCHEMA_VERSION, Snapshot, Thresholds, Trust,
+    FreezeInfo, HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo,
+    SCHEMA_VERSION, Snapshot, SourceInfo, Thresholds,
 };
+use poolscope::snapshot::pool::{CleanupRow, PoolOwner, PoolRow, Trust};
 use poolscope::snapshot::sizes::SizeHistogram;
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
 
@@ -105,14 +108,16 @@ fn worker(owners: Vec<OwnerSummary>) -> Snapshot {
     Snapshot {
         schema_version: SCHEMA_VERSION,
         poolscope_version: "0.1.0".into(),
-        taken_at: 1_772_332_500,
+        taken_at: 1_772_332_500.25,
+        source: SourceInfo { kind: "process".into(), ..SourceInfo::default() },
         process: process(),
-        freeze: FreezeInfo {
+        freeze: Some(FreezeInfo {
             pause_microseconds: 4_120,
             place: "between_events".into(),
             stops: 1,
             bytes_read: 48_234_496,
-        },
+        }),
+        limits: Some(limits()),
         layouts: Layouts { nginx: dwarf("same_file"), glibc: dwarf("build_id") },
         memory: memory(in_use.bytes, Some(in_pools), 157_696),
         coverage: Some(books.coverage()),
@@ -128,8 +133,19 @@ fn worker(owners: Vec<OwnerSummary>) -> Snapshot {
     }
 }
 
+fn limits() -> Limits {
+    Limits {
+        machine_total: Some(8 << 30),
+        machine_available: Some(3 << 30),
+        cgroup: Some("/system.slice/nginx.service".into()),
+        cgroup_limit: Some(4 << 30),
+        cgroup_usage: Some(2 << 30),
+    }
+}
+
 fn process() -> ProcessInfo {
     ProcessInfo {
+        host: Some("gateway-1".into()),
         pid: 4242,
         parent: 4241,
         role: "worker".into(),
@@ -137,10 +153,12 @@ fn process() -> ProcessInfo {
         executable: "/usr/sbin/nginx".into(),
         build_id: Some("3f2a9c".into()),
         server: Some("Tengine/3.1.0".into()),
-        age_seconds: 529_920,
-        start_ticks: 81_234,
+        age_seconds: Some(529_920),
+        start_ticks: Some(81_234),
+        parent_start_ticks: Some(81_200),
+        boot_id: Some("0b6f2a70-8f1a-4a3c-9f51-3f3f54c1a7de".into()),
         threads: 1,
-        resident: 1_094_713_344,
+        resident: Some(1_094_713_344),
         allocator: "glibc".into(),
         allocator_version: Some("2.36".into()),
     }
@@ -150,24 +168,28 @@ fn process() -> ProcessInfo {
 pub fn dyups_pool(slot: u64, name: &str) -> PoolRow {
     PoolRow {
         address: HexAddr(0x55d0_c8a3_f2b0 + slot * 0x11_0000),
-        owner: "dyups.deleting".into(),
-        label: "dyups upstream, deleted but still referenced".into(),
-        name: Some(name.into()),
-        path: format!("ngx_cycle->conf_ctx[http].main[ngx_http_dyups_module].dy_upstreams[{slot}].pool"),
-        trust: Trust::TypedPath,
-        state: Some("deleting".into()),
+        owner: Arc::new(PoolOwner {
+            kind: "dyups.deleting".into(),
+            label: "dyups upstream, deleted but still referenced".into(),
+            name: Some(name.into()),
+            state: Some("deleting".into()),
+            trust: Trust::TypedPath,
+            path: "ngx_cycle->conf_ctx[http].main[ngx_http_dyups_module].dy_upstreams[*].pool".into(),
+        }),
+        slot: Some(slot as u32),
+        identity: None,
+        second_block: Some(HexAddr(0x55d0_c8a3_f4c0 + slot * 0x11_0000)),
         references: Some(1),
         block_size: 512,
         blocks: 295,
         large: 12,
         large_freed: 1,
-        bytes: 1_072_345 - slot,
         block_bytes: 155_760,
         large_bytes: 916_585 - slot,
         used: 1_031_002,
         unused: 96,
         lost: 4_512,
-        cleanups: vec![CleanupRow { handler: "ngx_http_dyups_clean_request".into(), count: 1 }],
+        cleanups: vec![CleanupRow { handler: "ngx_http_dyups_clean_request".into(), count: 1 }].into(),
     }
 }
 
@@ -175,24 +197,17 @@ pub fn dyups_pool(slot: u64, name: &str) -> PoolRow {
 pub fn unknown_pool() -> PoolRow {
     PoolRow {
         address: HexAddr(0x55d0_c7ff_1010),
-        owner: "unknown_pool".into(),
-        label: "pool without a known owner".into(),
-        name: None,
-        path: String::new(),
-        trust: Trust::Signature,
-        state: None,
-        references: None,
+        owner: Arc::new(PoolOwner {
+            kind: "unknown_pool".into(),
+            label: "pool without a known owner".into(),
+            ..PoolOwner::default()
+        }),
         block_size: 4096,
         blocks: 2,
-        large: 0,
-        large_freed: 0,
-        bytes: 8_224,
         block_bytes: 8_224,
-        large_bytes: 0,
         used: 5_000,
         unused: 3_000,
-        lost: 0,
-        cleanups: Vec::new(),
+        ..PoolRow::default()
     }
 }
 
@@ -283,13 +298,14 @@ pub fn busy() -> Snapshot {
 pub fn with_chunks() -> Snapshot {
     let mut snapshot = leak();
     let chunk = |address, size, state, arena, owner, pool| ChunkRow { address, size, state, arena, owner, pool };
-    snapshot.chunks = Some(vec![
+    let rows = [
         chunk(0x55d0_c8a3_f2b0, 528, ChunkState::InUse, ArenaName::Main, Some(0), Some(0)),
         chunk(0x55d0_c8a4_0000, 311_312, ChunkState::InUse, ArenaName::Main, Some(0), Some(1)),
         chunk(0x55d0_c8a9_0010, 64, ChunkState::Tcache, ArenaName::Main, None, None),
         chunk(0x7f5a_2c00_0b20, 272, ChunkState::InUse, ArenaName::Other(0x7f5a_2c00_0030), Some(2), None),
         chunk(0x7f5a_3000_0010, 1_204_240, ChunkState::InUse, ArenaName::Mmapped, Some(2), None),
         chunk(0x55d0_c8b0_0010, 66_000, ChunkState::Top, ArenaName::Main, None, None),
-    ]);
+    ];
+    snapshot.chunks = Some(rows.into_iter().collect());
     snapshot
 }

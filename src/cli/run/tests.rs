@@ -4,46 +4,24 @@ use crate::cli::outcome::of_error;
 use crate::cli::terminal::Environment;
 use crate::malloc::books::{ArenaBooks, Books};
 use crate::malloc::chunk::ChunkState;
-use crate::snapshot::model::{
-    ArenaName, ChunkRow, FreezeInfo, HexAddr, Layouts, PoolCheck, ProcessInfo, SCHEMA_VERSION,
-};
+use crate::snapshot::chunks::{ArenaName, ChunkRow};
+use crate::snapshot::model::{HexAddr, ProcessInfo};
 use crate::target::process::TargetError;
 use clap::Parser;
 
 /// A process with an empty heap that reconciles.
 fn snapshot(pid: i32) -> Snapshot {
     Snapshot {
-        schema_version: SCHEMA_VERSION,
-        poolscope_version: "0".into(),
-        taken_at: 0,
         process: ProcessInfo {
             pid,
             parent: 1,
             role: "process".into(),
-            title: "test".into(),
             executable: "/bin/test".into(),
-            build_id: None,
-            server: None,
-            age_seconds: 0,
-            start_ticks: 0,
-            threads: 1,
-            resident: 0,
-            allocator: "glibc".into(),
-            allocator_version: None,
+            ..ProcessInfo::default()
         },
-        freeze: FreezeInfo { pause_microseconds: 1, place: "between_events".into(), stops: 1, bytes_read: 0 },
-        layouts: Layouts::default(),
-        memory: Vec::new(),
         coverage: Some(1.0),
         books: Some(Books::default()),
-        mallinfo: None,
-        thresholds: None,
-        notes: Vec::new(),
-        owners: Vec::new(),
-        pool_check: PoolCheck::default(),
-        pools: Vec::new(),
-        findings: Vec::new(),
-        chunks: None,
+        ..Snapshot::default()
     }
 }
 
@@ -59,7 +37,8 @@ fn stripped(pid: i32) -> Snapshot {
     snapshot.books = Some(Books { arenas: vec![arena(MAIN), arena(OTHER)], ..Books::default() });
     let chunk =
         |address, arena| ChunkRow { address, size: 32, state: ChunkState::InUse, arena, owner: None, pool: None };
-    snapshot.chunks = Some(vec![chunk(0x1010, ArenaName::Main), chunk(0x2010, ArenaName::Other(OTHER))]);
+    let rows = [chunk(0x1010, ArenaName::Main), chunk(0x2010, ArenaName::Other(OTHER))];
+    snapshot.chunks = Some(rows.into_iter().collect());
     snapshot
 }
 

@@ -4,8 +4,9 @@ use super::pools::contains;
 use super::{Record, Row, SizeRange};
 use crate::malloc::chunk::ChunkState;
 use crate::report::text::printable;
+use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::human::{counted, human_bytes};
-use crate::snapshot::model::{ArenaName, ChunkRow, HexAddr, Snapshot};
+use crate::snapshot::model::{HexAddr, Snapshot};
 use serde::{Serialize, Serializer};
 use std::io::{self, Write};
 
@@ -62,13 +63,13 @@ pub fn chunks<'a>(snapshot: &'a Snapshot, filter: &ChunkFilter) -> impl Iterator
     // Names are compared once for each owner and pool, not once for each chunk.
     let owners = OwnerMatch::new(snapshot, filter.owner.as_deref());
     let ChunkFilter { size, state, arena, .. } = filter.clone();
-    let keeps = move |chunk: &&ChunkRow| {
+    let keeps = move |chunk: &ChunkRow| {
         size.is_none_or(|size| size.contains(chunk.size))
             && state.is_none_or(|state| state == chunk.state)
             && arena.is_none_or(|arena| arena == chunk.arena)
             && owners.keeps(chunk)
     };
-    snapshot.chunks.iter().flatten().filter(keeps).map(|chunk| line(snapshot, chunk))
+    snapshot.chunks.iter().flat_map(ChunkTable::iter).filter(keeps).map(|chunk| line(snapshot, &chunk))
 }
 
 fn line<'a>(snapshot: &'a Snapshot, chunk: &ChunkRow) -> ChunkLine<'a> {
@@ -92,7 +93,8 @@ impl OwnerMatch {
         OwnerMatch(part.map(|part| {
             let owners =
                 snapshot.owners.iter().map(|owner| contains(&owner.owner, part) || contains(&owner.label, part));
-            let pools = snapshot.pools.iter().map(|pool| pool.name.as_deref().is_some_and(|name| contains(name, part)));
+            let pools =
+                snapshot.pools.iter().map(|pool| pool.owner.name.as_deref().is_some_and(|name| contains(name, part)));
             (owners.collect(), pools.collect())
         }))
     }

@@ -5,7 +5,7 @@ use crate::report::owner_name::owner_name;
 use crate::report::style::Style;
 use crate::report::text::{keep_end, keep_start, printable, width};
 use crate::snapshot::human::{counted, human_bytes, human_count};
-use crate::snapshot::model::PoolRow;
+use crate::snapshot::pool::PoolRow;
 use std::io::{self, Write};
 
 /// Columns for the owner and its name before the path gets any.
@@ -38,7 +38,7 @@ pub fn write_pool_table(
     let columns = Columns { widths, owner: owner_width, limit, style };
     columns.write(&heads, "owner", "path", out)?;
     for pool in &list.rows {
-        columns.write(&figures(pool), &owner(pool), &pool.path, out)?;
+        columns.write(&figures(pool), &owner(pool), &pool.path(), out)?;
     }
     writeln!(out, "\n{}", footer(list))
 }
@@ -55,7 +55,7 @@ fn footer(list: &PoolList<'_>) -> String {
     let all = human_bytes(list.bytes);
     match list.rows.len() {
         shown if shown < list.kept => {
-            let bytes = list.rows.iter().fold(0u64, |bytes, pool| pool.bytes.saturating_add(bytes));
+            let bytes = list.rows.iter().fold(0u64, |bytes, pool| pool.bytes().saturating_add(bytes));
             format!("{} of {kept}, {} of {all}", human_count(shown as u64), human_bytes(bytes))
         }
         _ => format!("{kept}, {all}"),
@@ -65,7 +65,7 @@ fn footer(list: &PoolList<'_>) -> String {
 fn figures(pool: &PoolRow) -> [String; 6] {
     [
         pool.address.to_string(),
-        human_bytes(pool.bytes),
+        human_bytes(pool.bytes()),
         human_bytes(pool.used),
         pool.blocks.to_string(),
         pool.large.to_string(),

@@ -1,7 +1,8 @@
 //! One row for each pool.
 
 use super::{Record, Row, SizeRange};
-use crate::snapshot::model::{PoolRow, Snapshot};
+use crate::snapshot::model::Snapshot;
+use crate::snapshot::pool::PoolRow;
 use std::cmp::Reverse;
 use std::io;
 
@@ -34,10 +35,11 @@ pub enum PoolSort {
 
 impl PoolFilter {
     fn keeps(&self, pool: &PoolRow) -> bool {
-        let texts = [Some(pool.owner.as_str()), Some(pool.label.as_str()), pool.name.as_deref()];
+        let owner = &pool.owner;
+        let texts = [Some(owner.kind.as_str()), Some(owner.label.as_str()), owner.name.as_deref()];
         self.owner.as_deref().is_none_or(|part| texts.into_iter().flatten().any(|text| contains(text, part)))
-            && self.state.as_deref().is_none_or(|state| pool.state.as_deref().is_some_and(|own| same(own, state)))
-            && self.size.is_none_or(|size| size.contains(pool.bytes))
+            && self.state.as_deref().is_none_or(|state| owner.state.as_deref().is_some_and(|own| same(own, state)))
+            && self.size.is_none_or(|size| size.contains(pool.bytes()))
     }
 }
 
@@ -66,7 +68,7 @@ pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, to
     let mut rows: Vec<&PoolRow> = snapshot.pools.iter().filter(|pool| filter.keeps(pool)).collect();
     let (kept, bytes) = (rows.len(), sum(&rows));
     match sort {
-        PoolSort::Bytes => rows.sort_by_key(|pool| Reverse(pool.bytes)),
+        PoolSort::Bytes => rows.sort_by_key(|pool| Reverse(pool.bytes())),
         PoolSort::Used => rows.sort_by_key(|pool| Reverse(pool.used)),
         PoolSort::Blocks => rows.sort_by_key(|pool| Reverse(pool.blocks)),
         PoolSort::References => rows.sort_by_key(|pool| Reverse(pool.references)),
@@ -77,7 +79,7 @@ pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, to
 }
 
 fn sum(rows: &[&PoolRow]) -> u64 {
-    rows.iter().fold(0, |bytes, pool| pool.bytes.saturating_add(bytes))
+    rows.iter().fold(0, |bytes, pool| pool.bytes().saturating_add(bytes))
 }
 
 impl Row for PoolRow {
@@ -89,6 +91,7 @@ impl Row for PoolRow {
         "path",
         "trust",
         "state",
+        "identity",
         "references",
         "block_size",
         "blocks",
@@ -100,25 +103,28 @@ impl Row for PoolRow {
         "used",
         "unused",
         "lost",
+        "second_block",
         "cleanups",
     ];
 
     /// Cleanups as `handler=count`, with a blank between two.
     fn csv(&self, record: &mut Record<'_>) -> io::Result<()> {
         record.plain(self.address)?;
-        record.text(&self.owner)?;
-        record.text(&self.label)?;
-        record.text(self.name.as_deref().unwrap_or_default())?;
-        record.text(&self.path)?;
-        record.plain(self.trust.name())?;
-        record.text(self.state.as_deref().unwrap_or_default())?;
+        record.text(&self.owner.kind)?;
+        record.text(&self.owner.label)?;
+        record.text(self.owner.name.as_deref().unwrap_or_default())?;
+        record.text(&self.path())?;
+        record.plain(self.owner.trust.name())?;
+        record.text(self.owner.state.as_deref().unwrap_or_default())?;
+        record.plain_or_empty(self.identity)?;
         record.plain_or_empty(self.references)?;
-        for number in [self.block_size, self.blocks, self.large, self.large_freed, self.bytes, self.block_bytes] {
+        for number in [self.block_size, self.blocks, self.large, self.large_freed, self.bytes(), self.block_bytes] {
             record.plain(number)?;
         }
         for number in [self.large_bytes, self.used, self.unused, self.lost] {
             record.plain(number)?;
         }
+        record.plain_or_empty(self.second_block)?;
         let cleanups: Vec<String> = self.cleanups.iter().map(|row| format!("{}={}", row.handler, row.count)).collect();
         record.text(&cleanups.join(" "))
     }

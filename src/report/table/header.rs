@@ -5,7 +5,7 @@ use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{self, keep_start};
 use crate::snapshot::human::{counted, human_bytes};
-use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot};
+use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot, SourceInfo};
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let process = &snapshot.process;
@@ -37,11 +37,30 @@ fn facts(snapshot: &Snapshot) -> Vec<String> {
     if process.threads > 0 {
         facts.push(counted(process.threads as u64, "thread"));
     }
-    facts.push(format!("up {}", age(process.age_seconds)));
-    facts.push(format!("RSS {}", human_bytes(process.resident)));
-    facts.push(freeze(&snapshot.freeze, process.server.is_some()));
-    facts.push(format!("taken {}", utc(snapshot.taken_at)));
+    facts.extend(process.age_seconds.map(|seconds| format!("up {}", age(seconds))));
+    facts.extend(process.resident.map(|bytes| format!("RSS {}", human_bytes(bytes))));
+    facts.push(match (&snapshot.freeze, core(&snapshot.source)) {
+        (_, Some(core)) => core,
+        (Some(stop), None) => freeze(stop, process.server.is_some()),
+        (None, None) => "not frozen".to_owned(),
+    });
+    facts.push(format!("taken {}", utc(snapshot.taken_at as u64)));
     facts
+}
+
+/// Where the memory was read, if that was a core.
+fn core(source: &SourceInfo) -> Option<String> {
+    let file = source.file.as_ref().filter(|_| source.kind == "core")?;
+    Some(match source.signal {
+        Some(signal) => format!("core {file} (ended by {})", signal_name(signal)),
+        None => format!("core {file}"),
+    })
+}
+
+/// `SIGSEGV`, or `signal 35` for those without a name.
+fn signal_name(signal: i32) -> String {
+    let known = nix::sys::signal::Signal::try_from(signal);
+    known.map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
 }
 
 fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {

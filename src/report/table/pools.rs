@@ -7,7 +7,8 @@ use crate::report::scope::Scope;
 use crate::report::style::{Line, Look};
 use crate::report::text::keep_end;
 use crate::snapshot::human::{human_bytes, human_count};
-use crate::snapshot::model::{PoolRow, Snapshot};
+use crate::snapshot::model::Snapshot;
+use crate::snapshot::pool::PoolRow;
 
 pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
     let pools = &snapshot.pools;
@@ -30,8 +31,9 @@ pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
     let mut lines = vec![Line::new(Look::Title, title), Line::new(Look::Title, head)];
     for (pool, row) in shown().zip(rows) {
         lines.extend(row.into_iter().map(|line| Line::new(Look::Plain, line)));
-        let place = match (pool.path.is_empty(), Scope::of(snapshot)) {
-            (false, _) => keep_end(&style.adapt(&pool.path), style.width.saturating_sub(4), style.ellipsis()),
+        let path = pool.path();
+        let place = match (path.is_empty(), Scope::of(snapshot)) {
+            (false, _) => keep_end(&style.adapt(&path), style.width.saturating_sub(4), style.ellipsis()),
             (true, Scope::Owners) => "no known root leads here; it has the signature of a pool".to_owned(),
             (true, _) => "it has the signature of a pool; owners need debug info".to_owned(),
         };
@@ -44,7 +46,7 @@ pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
 fn figures(pool: &PoolRow) -> Vec<String> {
     vec![
         format!("  {}", pool.address),
-        human_bytes(pool.bytes),
+        human_bytes(pool.bytes()),
         human_bytes(pool.used),
         human_count(pool.blocks),
         human_count(pool.large),

@@ -1,7 +1,7 @@
 //! Processes of which not everything can be told.
 
 use super::{MIB, leak, memory, memory_row, owner, unknown_pool, worker};
-use poolscope::snapshot::model::{FreezeInfo, HexAddr, LayoutSource, PoolCheck, Snapshot};
+use poolscope::snapshot::model::{HexAddr, LayoutSource, PoolCheck, Snapshot};
 
 /// A process with glibc's allocator that is not nginx.
 pub fn not_nginx() -> Snapshot {
@@ -10,7 +10,7 @@ pub fn not_nginx() -> Snapshot {
     snapshot.process.title = "/usr/bin/redis-server 127.0.0.1:6379".into();
     snapshot.process.role = "process".into();
     snapshot.process.server = None;
-    snapshot.process.age_seconds = 312;
+    snapshot.process.age_seconds = Some(312);
     snapshot.memory = memory(snapshot.in_use_bytes(), None, 157_696);
     snapshot.layouts.nginx = LayoutSource { kind: "none".into(), ..LayoutSource::default() };
     snapshot.process.executable = "/usr/bin/redis-server".into();
@@ -52,7 +52,7 @@ pub fn not_glibc() -> Snapshot {
     snapshot.process.allocator = "jemalloc".into();
     snapshot.process.allocator_version = None;
     snapshot.process.threads = 0;
-    snapshot.freeze = FreezeInfo { pause_microseconds: 0, place: "not_stopped".into(), stops: 0, bytes_read: 0 };
+    snapshot.freeze = None;
     snapshot.layouts.glibc = LayoutSource { kind: "none".into(), ..LayoutSource::default() };
     snapshot.memory.retain(|row| !row.kind.starts_with("glibc"));
     snapshot.memory.insert(0, memory_row("brk_heap", "[heap], not walked", 3 * MIB, Some(2 * MIB)));

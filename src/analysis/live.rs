@@ -1,0 +1,101 @@
+//! A live process, prepared while it runs: who it is, what it runs, and what its debug info says.
+
+use super::modules::load_both;
+use super::prepared::{About, Prepared};
+use super::{Options, Progress, SnapshotError};
+use crate::malloc::allocator::is_glibc;
+use crate::snapshot::model::{Limits, ProcessInfo, SourceInfo};
+use crate::target::limits::MemoryLimits;
+use crate::target::live::LiveMemory;
+use crate::target::maps::Maps;
+use crate::target::modules::{open_executable, open_library};
+use crate::target::process::{Process, TargetError};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// A live process that is ready to be stopped.
+pub struct LiveTarget {
+    /// Who it is.
+    pub process: Process,
+    /// Its memory.
+    pub memory: LiveMemory,
+    /// What is known of it.
+    pub prepared: Prepared,
+}
+
+/// Prepares `pid` for a snapshot, without stopping it.
+///
+/// # Errors
+/// [`SnapshotError`] if the target cannot be studied at all.
+pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<LiveTarget, SnapshotError> {
+    let process = Process::find(pid)?;
+    progress.step("reading its mappings");
+    let memory = LiveMemory::open(pid).map_err(|error| refused(pid, &process, error))?;
+    let maps = Maps::read(pid).map_err(|error| TargetError::from_proc(pid, "smaps", error))?;
+    let open = |what, source| SnapshotError::Open { pid, what, source };
+    let binary = open_executable(pid, &maps).map_err(|error| open("binary", error))?;
+    let library = open_library(pid, &maps, is_glibc).map_err(|error| open("C library", error))?;
+    progress.step("reading debug info");
+    let mut search = options.debug.clone();
+    search.root = root_of(pid);
+    let (binary, library) = load_both(binary, library, &search)?;
+    let about = About {
+        source: SourceInfo { kind: "process".to_owned(), ..SourceInfo::default() },
+        process: describe(&process),
+        limits: Some(limits_of(pid)),
+        taken_at: SystemTime::now(),
+        maps,
+        page_size: crate::target::page_size(),
+        notes: Vec::new(),
+    };
+    Ok(LiveTarget { prepared: Prepared::new(about, binary, library.as_ref()), process, memory })
+}
+
+fn describe(process: &Process) -> ProcessInfo {
+    ProcessInfo {
+        host: crate::target::process::host(),
+        pid: process.pid,
+        parent: process.parent,
+        title: process.title.clone(),
+        executable: process.executable.display().to_string(),
+        age_seconds: Some(process.age_seconds),
+        start_ticks: Some(process.start_ticks),
+        parent_start_ticks: process.parent_start_ticks,
+        boot_id: crate::target::process::boot_id(),
+        resident: Some(process.resident),
+        ..ProcessInfo::default()
+    }
+}
+
+fn limits_of(pid: i32) -> Limits {
+    let MemoryLimits { machine_total, machine_available, cgroup } = MemoryLimits::of(pid);
+    Limits {
+        machine_total,
+        machine_available,
+        cgroup_limit: cgroup.as_ref().map(|group| group.limit),
+        cgroup_usage: cgroup.as_ref().and_then(|group| group.usage),
+        cgroup: cgroup.map(|group| group.path),
+    }
+}
+
+/// The target's root as seen from here; `None` if it has the same as we: paths are then shown as everybody knows them.
+fn root_of(pid: i32) -> Option<PathBuf> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let root = |pid: &str| std::fs::metadata(format!("/proc/{pid}/root/")).ok().map(|root| (root.dev(), root.ino()));
+    let target = pid.to_string();
+    let is_same = |ours: Option<_>, its: Option<_>| ours.is_some() && ours == its;
+    let shares_root = is_same(namespace("self"), namespace(&target)) && root("self") == root(&target);
+    (!shares_root).then(|| format!("/proc/{pid}/root").into())
+}
+
+fn refused(pid: i32, process: &Process, error: std::io::Error) -> SnapshotError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => TargetError::Exited(pid).into(),
+        std::io::ErrorKind::PermissionDenied => {
+            TargetError::NoPermission { pid, name: process.name.clone(), refusal: crate::target::access::explain(pid) }
+                .into()
+        }
+        _ => SnapshotError::Open { pid, what: "memory", source: error },
+    }
+}

@@ -1,0 +1,114 @@
+//! Rows of the pools that were found.
+
+use super::prepared::Prepared;
+use crate::addr::Addr;
+use crate::attribution::{Attribution, OwnedPool};
+use crate::malloc::heap::Heap;
+use crate::snapshot::model::HexAddr;
+use crate::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, Trust, split_path};
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+/// A row for each pool, in their order.
+pub fn rows(prepared: &Prepared, heap: &Heap, attribution: &Attribution) -> Vec<PoolRow> {
+    let mut maker = RowMaker { prepared, heap, owners: FxHashMap::default(), cleanups: FxHashMap::default() };
+    attribution.pools.iter().map(|owned| maker.row(owned)).collect()
+}
+
+/// Makes rows that share what they have in common.
+struct RowMaker<'a> {
+    prepared: &'a Prepared,
+    heap: &'a Heap,
+    owners: FxHashMap<PoolOwner, Arc<PoolOwner>>,
+    cleanups: FxHashMap<Vec<Addr>, Arc<[CleanupRow]>>,
+}
+
+impl RowMaker<'_> {
+    fn row(&mut self, owned: &OwnedPool) -> PoolRow {
+        let pool = &owned.pool;
+        let named = owned.named.as_ref();
+        let (path, slot) = split_path(named.map(|named| named.path.as_str()).unwrap_or_default());
+        let owner = PoolOwner {
+            kind: owned.kind().key.to_owned(),
+            label: owned.kind().label.to_owned(),
+            name: named.and_then(|named| named.name.clone()),
+            state: named.and_then(|named| named.state).map(str::to_owned),
+            trust: if named.is_some() { Trust::TypedPath } else { Trust::Signature },
+            path,
+        };
+        let identity = named.and_then(|named| named.identity);
+        PoolRow {
+            address: HexAddr(pool.address.0),
+            owner: self.shared(owner),
+            slot,
+            identity: identity.map(|(connection, request)| Identity { connection, request }),
+            second_block: pool.blocks.get(1).map(|block| HexAddr(self.heap.chunk(*block).memory().0)),
+            references: named.and_then(|named| named.references),
+            block_size: pool.block_size,
+            blocks: pool.blocks.len() as u64,
+            large: pool.large.len() as u64,
+            large_freed: pool.large_freed,
+            block_bytes: pool.block_bytes,
+            large_bytes: pool.large_bytes,
+            used: pool.used,
+            unused: pool.unused,
+            lost: pool.lost,
+            cleanups: self.cleanups(&pool.cleanups),
+        }
+    }
+
+    fn shared(&mut self, owner: PoolOwner) -> Arc<PoolOwner> {
+        match self.owners.get(&owner) {
+            Some(known) => known.clone(),
+            None => {
+                let new = Arc::new(owner.clone());
+                self.owners.insert(owner, new.clone());
+                new
+            }
+        }
+    }
+
+    fn cleanups(&mut self, handlers: &[Addr]) -> Arc<[CleanupRow]> {
+        if let Some(known) = self.cleanups.get(handlers) {
+            return known.clone();
+        }
+        let new: Arc<[CleanupRow]> = cleanup_rows(self.prepared, handlers).into();
+        self.cleanups.insert(handlers.to_vec(), new.clone());
+        new
+    }
+}
+
+fn cleanup_rows(prepared: &Prepared, handlers: &[Addr]) -> Vec<CleanupRow> {
+    let mut counts: Vec<(Addr, u64)> = Vec::new();
+    // A cleanup that is no longer to be run has its handler cleared.
+    for handler in handlers.iter().filter(|handler| !handler.is_null()) {
+        match counts.iter_mut().find(|(address, _)| address == handler) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((*handler, 1)),
+        }
+    }
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.iter().map(|(handler, count)| CleanupRow { handler: symbol(prepared, *handler), count: *count }).collect()
+}
+
+fn symbol(prepared: &Prepared, address: Addr) -> String {
+    let found = prepared.binary.debug.symbol_at(prepared.binary.bias.to_file(address));
+    match found {
+        Some((symbol, 0)) => symbol.name.to_string(),
+        Some((symbol, offset)) => format!("{}+{offset:#x}", symbol.name),
+        None => address.to_string(),
+    }
+}
+
+/// Puts the largest pools first. Gives back the new place of each.
+pub fn sort(pools: &mut [PoolRow]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..pools.len() as u32).collect();
+    order.sort_by_key(|index| pools.get(*index as usize).map(|pool| (Reverse(pool.bytes()), pool.address)));
+    let mut place = vec![0; order.len()];
+    for (new, old) in order.iter().enumerate() {
+        place[*old as usize] = new as u32;
+    }
+    pools.sort_by_key(|pool| (Reverse(pool.bytes()), pool.address));
+    place
+}

@@ -1,0 +1,178 @@
+//! A target of which everything is known but what its memory holds.
+
+use super::modules::LoadedModule;
+use crate::malloc::allocator::{Allocator, recognise};
+use crate::malloc::layout::{LayoutError, MallocLayout};
+use crate::malloc::read::MallocRoots;
+use crate::nginx::layout::PoolLayout;
+use crate::nginx::owner::{FINDERS, NginxModule, OwnerFinder};
+use crate::snapshot::model::{LayoutSource, Limits, ProcessInfo, SourceInfo};
+use crate::target::maps::Maps;
+use std::time::SystemTime;
+
+/// glibc's side: what is needed to walk its heap.
+pub struct Glibc {
+    /// Structure layouts.
+    pub layout: MallocLayout,
+    /// Where its variables are.
+    pub roots: MallocRoots,
+}
+
+/// nginx's side: what is needed to find pools.
+pub struct Nginx {
+    /// Layout of pools.
+    pub pools: PoolLayout,
+    /// One for each kind of owner that the binary can have.
+    pub finders: Vec<Box<dyn OwnerFinder>>,
+}
+
+/// A target that is ready to be read.
+pub struct Prepared {
+    /// Where its memory is read.
+    pub source: SourceInfo,
+    /// Who it is.
+    pub process: ProcessInfo,
+    /// How much memory it can get.
+    pub limits: Option<Limits>,
+    /// When what is shown of it was so.
+    pub taken_at: SystemTime,
+    /// Its mappings; of a live process with what was resident before the stop.
+    pub maps: Maps,
+    /// Page size in bytes.
+    pub page_size: u64,
+    /// Its binary.
+    pub binary: LoadedModule,
+    /// Its allocator.
+    pub allocator: Allocator,
+    /// Where glibc's layouts come from.
+    pub glibc_source: LayoutSource,
+    /// `None` if the heap cannot be walked.
+    pub glibc: Option<Glibc>,
+    /// `None` if the target is not nginx.
+    pub nginx: Option<Nginx>,
+    /// What cannot be told of this target, and why.
+    pub notes: Vec<String>,
+}
+
+/// What is known of a target before its files are.
+pub struct About {
+    /// Where its memory is read.
+    pub source: SourceInfo,
+    /// Who it is; what its files tell is added.
+    pub process: ProcessInfo,
+    /// How much memory it can get.
+    pub limits: Option<Limits>,
+    /// When what is shown of it was so.
+    pub taken_at: SystemTime,
+    /// Its mappings.
+    pub maps: Maps,
+    /// Page size in bytes.
+    pub page_size: u64,
+    /// What is known to be missing.
+    pub notes: Vec<String>,
+}
+
+impl Prepared {
+    /// A target that runs `binary`, and `library` if its glibc is a library of its own.
+    pub fn new(about: About, binary: LoadedModule, library: Option<&LoadedModule>) -> Prepared {
+        let About { source, mut process, limits, taken_at, maps, page_size, notes } = about;
+        let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
+        process.build_id = binary.debug.build_id().map(|id| id.to_string());
+        process.allocator = allocator.name().to_owned();
+        if allocator == Allocator::Glibc {
+            process.allocator_version = library.and_then(|library| library.version.clone());
+        }
+        let mut prepared = Prepared {
+            source,
+            process,
+            limits,
+            taken_at,
+            maps,
+            page_size,
+            binary,
+            allocator,
+            glibc_source: LayoutSource::none(),
+            glibc: None,
+            nginx: None,
+            notes,
+        };
+        prepared.add_glibc(library);
+        prepared.add_nginx();
+        prepared
+    }
+
+    fn add_glibc(&mut self, library: Option<&LoadedModule>) {
+        if self.allocator != Allocator::Glibc {
+            let name = self.allocator.name();
+            self.notes.push(format!(
+                "the allocator is {name}, and only glibc's heap can be walked: chunks and pools are not shown"
+            ));
+            return;
+        }
+        // Linked statically, glibc's variables are the binary's own.
+        let library = library.unwrap_or(&self.binary);
+        match glibc_of(library) {
+            Ok(glibc) => {
+                self.glibc_source = library.source.clone();
+                self.glibc = Some(glibc);
+            }
+            Err(error) => {
+                self.notes.push(format!("the heap cannot be walked: {error}"));
+                self.glibc_source = library.source.clone().with_problem("none", error.to_string());
+            }
+        }
+    }
+
+    fn add_nginx(&mut self) {
+        let is_nginx =
+            self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
+        if !is_nginx {
+            let name = &self.process.executable;
+            self.notes.push(format!("{name} is not nginx: it has no pools"));
+            self.binary.source = LayoutSource::none();
+            return;
+        }
+        let (pools, has_types) = match PoolLayout::from_debug(&self.binary.debug) {
+            Ok(layout) => (layout, true),
+            Err(error) => {
+                let source = std::mem::take(&mut self.binary.source);
+                self.binary.source = source.with_problem("built_in", error.to_string());
+                self.notes.push(format!(
+                    "whose the pools are is not known, and they are found by the layout that they have had since nginx 0.8.1: \
+                     {error}"
+                ));
+                (PoolLayout::SINCE_0_8_1, false)
+            }
+        };
+        self.process.server = self.binary.version.clone();
+        let finders = if has_types { self.make_finders() } else { Vec::new() };
+        self.nginx = Some(Nginx { pools, finders });
+    }
+
+    fn make_finders(&mut self) -> Vec<Box<dyn OwnerFinder>> {
+        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias };
+        let mut finders = Vec::new();
+        for make in FINDERS {
+            match make(module) {
+                Ok(finder) => finders.extend(finder),
+                Err(error) => self.notes.push(format!("one kind of owner is not looked for: {error}")),
+            }
+        }
+        finders
+    }
+}
+
+fn glibc_of(library: &LoadedModule) -> Result<Glibc, LayoutError> {
+    let layout = MallocLayout::from_debug(&library.debug)?;
+    let variable = |name: &'static str| {
+        let address = library.debug.symbol_address(name);
+        let missing = || LayoutError::Variable(name, library.debug.path().display().to_string());
+        address.map(|address| library.bias.to_running(address)).ok_or_else(missing)
+    };
+    let roots = MallocRoots {
+        main_arena: variable("main_arena")?,
+        par: variable("mp_")?,
+        tcache_offset: library.debug.tls_offset("tcache"),
+    };
+    Ok(Glibc { layout, roots })
+}

@@ -1,0 +1,110 @@
+//! Reading a target's heap and its owners: the one piece of code that runs on a live process twice, as a rehearsal and
+//! during the stop, and on a core once.
+
+use super::prepared::{Glibc, Nginx, Prepared};
+use crate::addr::Addr;
+use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
+use crate::malloc::rehearsal::{Rehearsal, Workspace};
+use crate::nginx::layout::PoolLayout;
+use crate::nginx::owner::{NamedPool, Stopped};
+use crate::nginx::pool::{PoolLists, read_lists};
+use crate::nginx::scan::PoolScanner;
+use crate::target::lines::CaughtLine;
+use crate::target::maps::Maps;
+use crate::target::memory::{Fault, Memory};
+use rustc_hash::FxHashMap;
+
+/// Everything read in one go.
+pub struct Reading {
+    /// The heap.
+    pub heap: HeapReading<PoolScanner>,
+    /// Lists of each possible pool.
+    pub lists: FxHashMap<Addr, PoolLists>,
+    /// Pools that roots led to.
+    pub named: Vec<NamedPool>,
+    /// What the finders could not find, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// What is read with.
+pub struct Reader<'a, B> {
+    memory: &'a B,
+    prepared: &'a Prepared,
+    glibc: &'a Glibc,
+    nginx: Option<&'a Nginx>,
+    /// Layout of pools.
+    pub pools: PoolLayout,
+    pagemap: &'a ReadPagemap<'a>,
+}
+
+impl<'a, B: Memory + Sync> Reader<'a, B> {
+    /// Reads `memory`, of which `pagemap` tells where there is any.
+    pub fn new(memory: &'a B, prepared: &'a Prepared, glibc: &'a Glibc, pagemap: &'a ReadPagemap<'a>) -> Reader<'a, B> {
+        let nginx = prepared.nginx.as_ref();
+        let pools = nginx.map_or(PoolLayout::SINCE_0_8_1, |nginx| nginx.pools.clone());
+        Reader { memory, prepared, glibc, nginx, pools, pagemap }
+    }
+
+    /// A scanner that has seen nothing.
+    pub fn scanner(&self) -> PoolScanner {
+        PoolScanner::new(&self.pools, self.prepared.page_size)
+    }
+
+    /// The heap as `maps` and `threads` describe it now. `chase` is for following pointers.
+    pub fn source<'s, C>(
+        &'s self,
+        maps: &'s Maps,
+        threads: &'s [(i32, Addr)],
+        chase: &'s C,
+        wanted: &'s [Addr],
+    ) -> Source<'s, B, C> {
+        Source {
+            bulk: self.memory,
+            chase,
+            layout: &self.glibc.layout,
+            roots: self.glibc.roots,
+            maps,
+            page_size: self.prepared.page_size,
+            threads,
+            wanted,
+            pagemap: self.pagemap,
+        }
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// A [`Fault`] if malloc's own variables cannot be read.
+    pub fn read<C: Memory>(
+        &self,
+        source: &Source<'_, B, C>,
+        plan: &Rehearsal,
+        workspace: Workspace<PoolScanner>,
+        on_caught: impl FnOnce(Vec<CaughtLine>),
+    ) -> Result<Reading, Fault> {
+        let heap = read_heap(source, plan, workspace, &|| self.scanner(), on_caught)?;
+        let mut reading = Reading { heap, lists: FxHashMap::default(), named: Vec::new(), problems: Vec::new() };
+        if let Some(nginx) = self.nginx {
+            self.read_lists(source.chase, &mut reading);
+            self.find_owners(nginx, source.chase, &mut reading);
+        }
+        Ok(reading)
+    }
+
+    fn read_lists(&self, cache: &impl Memory, reading: &mut Reading) {
+        // A pool in a chunk that was freed since is followed for nothing. There are hardly any: the first words of a free
+        // chunk are links, where a pool has the bounds by which it is known. To look up each one's state would take longer.
+        for pool in reading.heap.visitors.iter().flat_map(|scanner| &scanner.pools) {
+            reading.lists.insert(pool.address, read_lists(cache, &self.pools, pool));
+        }
+    }
+
+    fn find_owners(&self, nginx: &Nginx, cache: &impl Memory, reading: &mut Reading) {
+        let target = Stopped { chase: cache, bulk: self.memory };
+        for finder in &nginx.finders {
+            if let Err(error) = finder.find(&target, &mut reading.named) {
+                reading.problems.push(format!("{} could not be looked through to the end: {error}", finder.what()));
+            }
+        }
+    }
+}
