@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Where Debian, Fedora and others install separate debug files.
-const SYSTEM_DEBUG_DIRECTORY: &str = "/usr/lib/debug";
+pub(crate) const SYSTEM_DEBUG_DIRECTORY: &str = "/usr/lib/debug";
 
 /// A binary of the target, opened by the caller: through `/proc/PID/exe` or `map_files` for one that may be deleted or
 /// in a container, by its path for one on disk.
@@ -172,14 +172,20 @@ impl Candidate<'_> {
 
     /// Opens the file and reads its headers.
     pub(crate) fn open(&self) -> Result<ElfFile, Refusal> {
+        self.open_file().map(|(_, elf)| elf)
+    }
+
+    /// The same with the opened file itself.
+    pub(crate) fn open_file(&self) -> Result<(File, ElfFile), Refusal> {
         let file = open_regular(self.root, &self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Refusal::NotFound,
             _ => Refusal::Unreadable(Arc::new(error)),
         })?;
-        ElfFile::open(&file, &self.display_path()).map_err(|error| match error {
+        let elf = ElfFile::open(&file, &self.display_path()).map_err(|error| match error {
             DebugError::NotElf { reason, .. } | DebugError::Malformed { reason, .. } => Refusal::Unusable(reason),
             other => Refusal::Unusable(other.to_string()),
-        })
+        })?;
+        Ok((file, elf))
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! All addresses are [`FileAddr`]s: the module's load bias is the caller's business.
 
+mod binaries;
 mod bytes;
 mod calls;
 mod choose;
@@ -30,6 +31,7 @@ mod types;
 mod unit;
 mod variables;
 
+pub use binaries::{BinaryNotFound, BinaryPlaces, FoundBinary, Nowhere, WantedBinary, find_binary};
 pub use elf::{BuildId, Segment};
 pub use error::DebugError;
 pub use locate::{Binary, Provenance, Refusal, SearchOptions, Tried, Verified};

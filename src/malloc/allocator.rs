@@ -106,8 +106,8 @@ mod tests {
             writable: false,
             executable: true,
             backing: Backing::File { path: path.into(), deleted: false },
-            resident: 0,
-            swapped: 0,
+            resident: None,
+            swapped: None,
         };
         Maps(paths.iter().map(mapping).collect())
     }

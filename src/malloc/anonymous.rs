@@ -34,8 +34,8 @@ pub(super) fn read_anonymous<B, C, V>(
     if !found.agrees_with(&reading.par) || wants_piece {
         let ranges = anonymous_ranges(source, reading);
         let pagemap = (source.pagemap)(&ranges);
-        let is_present = |page| pagemap.may_hold_data(page);
-        found = scan(source.bulk, format, &ranges, &is_present, wants_piece.then_some(MIN_PIECE));
+        let next_present = |page, end| pagemap.next_with_data(page, end);
+        found = scan(source.bulk, format, &ranges, &next_present, wants_piece.then_some(MIN_PIECE));
         find_mapped_pieces(source, &found.piece_candidates, make_visitor, reading);
     }
     let mut visitor = make_visitor();

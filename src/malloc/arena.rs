@@ -40,10 +40,28 @@ pub struct Arena {
     pub fastbins: Vec<Addr>,
     /// The unsorted list first, then small and large bins.
     pub bins: Vec<Bin>,
+    /// False if its `struct malloc_state` could not be read: then `system_mem` is what its memory takes, and it says
+    /// nothing that could be checked.
+    pub has_books: bool,
     next: Addr,
 }
 
 impl Arena {
+    /// The main arena of a heap of which only the memory is there, so many bytes of it.
+    pub fn without_books(address: Addr, bytes: u64) -> Arena {
+        Arena {
+            address,
+            is_main: true,
+            is_noncontiguous: false,
+            top: Addr::NULL,
+            system_mem: bytes,
+            fastbins: Vec::new(),
+            bins: Vec::new(),
+            has_books: false,
+            next: Addr::NULL,
+        }
+    }
+
     /// Reads the arena at `address`.
     ///
     /// # Errors
@@ -70,6 +88,7 @@ impl Arena {
             system_mem: word(state.system_mem),
             fastbins: (0..count).map(|index| Addr(word(fastbins + index * 8))).collect(),
             bins: bins.collect(),
+            has_books: true,
             next: Addr(word(state.next)),
         })
     }

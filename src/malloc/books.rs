@@ -182,12 +182,13 @@ impl Books {
                 arena.in_bins = in_bins;
             }
         }
-        books.compare();
+        books.compare(heap);
         books
     }
 
-    fn compare(&mut self) {
-        for arena in &self.arenas {
+    fn compare(&mut self, heap: &Heap) {
+        let with_books = self.arenas.iter().zip(&heap.arenas).filter(|(_, read)| read.has_books);
+        for (arena, _) in with_books {
             let name = if arena.is_main { "main_arena".to_owned() } else { format!("arena {:#x}", arena.address) };
             if arena.accounted() != arena.system_mem {
                 let difference = i128::from(arena.accounted()) - i128::from(arena.system_mem);

@@ -155,13 +155,18 @@ impl Heap {
 
 fn concatenate(regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
     let total = regions.iter().flat_map(|region| &region.parts).map(Vec::len).sum();
-    let mut chunks = Vec::with_capacity(total);
+    let is_one_part = regions.iter().map(|region| region.parts.len()).sum::<usize>() == 1;
+    // A heap walked in one go may be most of our memory: it is taken as it is, not copied.
+    let mut chunks = if is_one_part { Vec::new() } else { Vec::with_capacity(total) };
     let mut settled = Vec::with_capacity(regions.len());
     for mut region in regions {
         let walked = AddrRange::new(region.region.chunks.start, end_of(&region));
         let first = chunks.len();
         for part in &mut region.parts {
-            chunks.append(part);
+            match chunks.is_empty() && is_one_part {
+                true => chunks = std::mem::take(part),
+                false => chunks.append(part),
+            }
         }
         settled.push(SettledRegion { region: region.region, walked, chunks: first..chunks.len() });
     }

@@ -119,19 +119,19 @@ impl AnonymousScan {
     }
 }
 
-/// Looks through `ranges` (private anonymous memory, in address order). `is_present` says whether a page holds anything:
-/// malloc has written a header to what is searched for, so that untouched pages need not be read, which would grow the
-/// target's page tables.
+/// Looks through `ranges` (private anonymous memory, in address order). `next_present` gives the first page
+/// from the one on and before an end that may hold anything: malloc has written a header to what is searched for, so that
+/// untouched pages need not be read, which would grow the target's page tables.
 pub fn scan(
     memory: &impl Memory,
     format: MmappedFormat,
     ranges: &[AddrRange],
-    is_present: &impl Fn(Addr) -> bool,
+    next_present: &impl Fn(Addr, Addr) -> Option<Addr>,
     piece_size: Option<u64>,
 ) -> AnonymousScan {
     let mut scan = AnonymousScan::default();
     for range in ranges {
-        scan_range(memory, format, *range, is_present, piece_size, &mut scan);
+        scan_range(memory, format, *range, next_present, piece_size, &mut scan);
     }
     scan
 }
@@ -140,13 +140,13 @@ fn scan_range(
     memory: &impl Memory,
     format: MmappedFormat,
     range: AddrRange,
-    is_present: &impl Fn(Addr) -> bool,
+    next_present: &impl Fn(Addr, Addr) -> Option<Addr>,
     piece_size: Option<u64>,
     scan: &mut AnonymousScan,
 ) {
     let mut page = range.start;
     while page < range.end {
-        let probes = probe_pages(memory, format.page_size, AddrRange::new(page, range.end), is_present);
+        let probes = probe_pages(memory, format.page_size, AddrRange::new(page, range.end), next_present);
         // No probe at all: everything up to the end is absent.
         page = probes.last().map_or(range.end, |last| last.page + format.page_size);
         for probe in probes {
@@ -173,10 +173,11 @@ fn probe_pages(
     memory: &impl Memory,
     page_size: u64,
     range: AddrRange,
-    is_present: &impl Fn(Addr) -> bool,
+    next_present: &impl Fn(Addr, Addr) -> Option<Addr>,
 ) -> Vec<Probe> {
-    let pages = (0..range.len() / page_size).map(|index| range.start + index * page_size);
-    let pages: Vec<Addr> = pages.filter(|page| is_present(*page)).take(MAX_RANGES).collect();
+    let first = next_present(range.start, range.end);
+    let pages = std::iter::successors(first, |page| next_present(*page + page_size, range.end));
+    let pages: Vec<Addr> = pages.take(MAX_RANGES).collect();
     let ranges: Vec<AddrRange> = pages.iter().map(|page| AddrRange::sized(*page, HEADER)).collect();
     let mut bytes = vec![0; ranges.len() * HEADER as usize];
     let all_read = memory.read_ranges(&ranges, &mut bytes).is_ok();

@@ -6,6 +6,7 @@
 pub mod allocator;
 mod anonymous;
 pub mod arena;
+pub mod bookless;
 pub mod books;
 pub mod chunk;
 pub mod heap;

@@ -45,10 +45,10 @@ pub struct Mapping {
     pub executable: bool,
     /// What backs it.
     pub backing: Backing,
-    /// Resident bytes.
-    pub resident: u64,
-    /// Bytes swapped out.
-    pub swapped: u64,
+    /// Resident bytes; `None` where that is not known: in a core, and if only the ranges were read.
+    pub resident: Option<u64>,
+    /// Bytes swapped out; `None` as above.
+    pub swapped: Option<u64>,
 }
 
 impl Mapping {
@@ -60,7 +60,7 @@ impl Mapping {
 
 impl From<MemoryMap> for Mapping {
     fn from(map: MemoryMap) -> Mapping {
-        let figure = |name: &str| map.extension.map.get(name).copied().unwrap_or(0);
+        let figure = |name: &str| map.extension.map.get(name).copied();
         Mapping {
             range: AddrRange::new(Addr(map.address.0), Addr(map.address.1)),
             file_offset: map.offset,
@@ -92,7 +92,7 @@ fn backing_of(path: &MMapPath, shared: bool) -> Backing {
 }
 
 /// `/dev/zero`, memfds and System V segments carry a path in maps, but what they are is shared memory.
-fn file_backing(path: &Path, shared: bool) -> Backing {
+pub(crate) fn file_backing(path: &Path, shared: bool) -> Backing {
     let text = path.to_string_lossy();
     let deleted = text.ends_with(" (deleted)");
     let name = text.strip_suffix(" (deleted)").unwrap_or(&text);
@@ -128,6 +128,25 @@ impl Maps {
     pub fn at(&self, address: Addr) -> Option<&Mapping> {
         let index = self.0.partition_point(|mapping| mapping.range.end <= address);
         self.0.get(index).filter(|mapping| mapping.range.contains(address))
+    }
+
+    /// Marks the brk heap in the mappings of a core, which have no names: `sbrk_base` is where glibc's heap starts (`mp_`). The
+    /// mapping that holds it and those that follow without a gap become [`Backing::Heap`].
+    ///
+    /// Without address-space randomisation the last page of the binary's variables touches the heap from below: that one
+    /// stays what it is.
+    pub fn mark_brk_heap(&mut self, sbrk_base: Addr) {
+        let is_private = |mapping: &&mut Mapping| mapping.backing == Backing::Anonymous && mapping.writable;
+        let first = self.0.partition_point(|mapping| mapping.range.end <= sbrk_base);
+        let mut end = None;
+        for mapping in self.0.iter_mut().skip(first).take_while(is_private) {
+            match end {
+                None if !mapping.range.contains(sbrk_base) => return,
+                Some(end) if end != mapping.range.start => return,
+                _ => end = Some(mapping.range.end),
+            }
+            mapping.backing = Backing::Heap;
+        }
     }
 
     /// The `[heap]` ranges, with those that touch merged into one.
@@ -173,8 +192,8 @@ mod tests {
             writable: true,
             executable: false,
             backing,
-            resident: 0,
-            swapped: 0,
+            resident: None,
+            swapped: None,
         }
     }
 
@@ -187,6 +206,19 @@ mod tests {
         ]);
         let expected = [AddrRange::new(Addr(0x1000), Addr(0x4000)), AddrRange::new(Addr(0x8000), Addr(0x9000))];
         assert_eq!(maps.heap_ranges(), expected);
+    }
+
+    #[test]
+    fn the_brk_heap_starts_where_it_is_said_to_and_ends_at_a_gap() {
+        let ranges = [(0x1000, 0x3000), (0x3000, 0x4000), (0x4000, 0x6000), (0x8000, 0x9000)];
+        let all = ranges.map(|(start, end)| mapping(start, end, Backing::Anonymous));
+        let mut maps = Maps(all.to_vec());
+        maps.mark_brk_heap(Addr(0x3010));
+        assert_eq!(maps.heap_ranges(), [AddrRange::new(Addr(0x3000), Addr(0x6000))]);
+        assert_eq!(maps.anonymous_ranges().len(), 2);
+        let mut maps = Maps(all.to_vec());
+        maps.mark_brk_heap(Addr(0x7000));
+        assert_eq!(maps.heap_ranges(), []);
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub enum Fault {
     /// Nothing is mapped there, or it was not captured.
     #[error("no readable memory at {0}")]
     Unmapped(Addr),
+    /// It was mapped there, but its bytes are not in the core: its writer left them out, or the file was cut off before them.
+    #[error("the core does not hold the memory at {0}")]
+    NotSaved(Addr),
     /// The process is gone; no later read can succeed either.
     #[error("the process exited while it was being read")]
     Gone,

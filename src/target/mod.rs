@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod cache;
+pub mod core;
 pub mod freeze;
 pub mod image;
 pub mod limits;

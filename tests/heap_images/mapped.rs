@@ -15,6 +15,11 @@ use std::sync::atomic::Ordering;
 const BASE: Addr = Addr(0x7d00_0000_0000);
 
 /// Pages of user bytes, with words written over.
+/// Every page may hold data.
+fn every(page: Addr, end: Addr) -> Option<Addr> {
+    (page < end).then_some(page)
+}
+
 fn pages(count: u64, words: &[(u64, u64)]) -> Image {
     let mut image = Image::new();
     image.map(BASE, vec![0xa5; (count * PAGE) as usize]);
@@ -29,7 +34,7 @@ fn format(rule: MappingRule) -> MmappedFormat {
 }
 
 fn look(image: &Image, rule: MappingRule, count: u64) -> AnonymousScan {
-    scan(image, format(rule), &[AddrRange::sized(BASE, count * PAGE)], &|_| true, None)
+    scan(image, format(rule), &[AddrRange::sized(BASE, count * PAGE)], &every, None)
 }
 
 /// Offset of user memory and of the mapping's two ends.
@@ -70,12 +75,15 @@ fn an_aligned_chunk_counts_and_the_stale_header_before_it_does_not() {
 fn absent_pages_are_not_read_and_what_follows_them_is_found() {
     let image = pages(64, &[(0x8000, 0), (0x8008, 0x1002), (0x20000, 0), (0x20008, 0x3002)]);
     let counting = Counting::new(&image);
-    let is_present = |page: Addr| (0x10000..0x22000).contains(&(page.0 - BASE.0));
+    let next_present = |page: Addr, end: Addr| {
+        let page = page.max(BASE + 0x10000);
+        (page < end.min(BASE + 0x22000)).then_some(page)
+    };
     let found = scan(
         &counting,
         format(MappingRule::SizeIncludesHeader),
         &[AddrRange::sized(BASE, 64 * PAGE)],
-        &is_present,
+        &next_present,
         None,
     );
     assert_eq!(places(&found), [(0x20010, 0x20000, 0x23000)]);
@@ -84,7 +92,7 @@ fn absent_pages_are_not_read_and_what_follows_them_is_found() {
         &counting,
         format(MappingRule::SizeIncludesHeader),
         &[AddrRange::sized(BASE, 64 * PAGE)],
-        &|_| false,
+        &|_, _| None,
         None,
     );
     assert_eq!(nothing.mmapped.len(), 0);
@@ -129,9 +137,9 @@ fn what_only_looks_like_a_header_is_left() {
 fn pieces_of_the_main_arena_are_only_where_there_is_room() {
     let image = pages(8, &[(8, 0x21), (0x1008, 0x25), (0x2008, 0x7001), (0x4008, 0x4011), (0x6008, 0x41)]);
     let range = [AddrRange::sized(BASE, 8 * PAGE)];
-    let found = scan(&image, format(MappingRule::SizeIncludesHeader), &range, &|_| true, Some(4 * PAGE));
+    let found = scan(&image, format(MappingRule::SizeIncludesHeader), &range, &every, Some(4 * PAGE));
     assert_eq!(found.piece_candidates, [BASE]);
-    let found = scan(&image, format(MappingRule::SizeIncludesHeader), &range, &|_| true, Some(PAGE));
+    let found = scan(&image, format(MappingRule::SizeIncludesHeader), &range, &every, Some(PAGE));
     assert_eq!(found.piece_candidates, [BASE, BASE + 0x6000]);
 }
 

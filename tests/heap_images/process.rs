@@ -53,7 +53,7 @@ pub fn mapping(range: AddrRange, backing: Backing) -> Mapping {
         writable: true,
         executable: false,
         backing,
-        resident: range.len(),
-        swapped: 0,
+        resident: Some(range.len()),
+        swapped: Some(0),
     }
 }
