@@ -86,6 +86,15 @@ impl ChunkClaim {
     const LAST: u32 = u32::MAX;
     const FIRST_OWNER: u32 = u32::MAX - 0xffff;
 
+    /// True if there are enough pools and owners for it.
+    pub fn is_below(self, pools: u64, owners: u64) -> bool {
+        match self {
+            ChunkClaim::Nobody => true,
+            ChunkClaim::Pool(index) => u64::from(index) < pools,
+            ChunkClaim::Owner(index) => u64::from(index) < owners,
+        }
+    }
+
     fn pack(self) -> u32 {
         match self {
             ChunkClaim::Nobody => 0,
@@ -155,6 +164,17 @@ impl ChunkTable {
         &self.runs
     }
 
+    /// Index into [`super::model::Snapshot::owners`] of the owner of each pool.
+    pub fn owner_of_pool(&self) -> &[u32] {
+        &self.owner_of_pool
+    }
+
+    /// Size in bytes, state and claim of all chunks, in order: what [`ChunkTable::push`] was given.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, ChunkState, ChunkClaim)> + '_ {
+        let words = self.sizes.iter().zip(&self.claims);
+        words.map(|(word, claim)| (word & !0xf, state_of(*word), ChunkClaim::unpack(*claim)))
+    }
+
     /// All chunks, in order.
     pub fn iter(&self) -> impl Iterator<Item = ChunkRow> + '_ {
         let words = self.sizes.iter().zip(&self.claims);
@@ -174,7 +194,7 @@ impl ChunkTable {
     }
 
     fn row(&self, address: u64, size_and_state: u64, arena: ArenaName, claim: u32) -> ChunkRow {
-        let state = ChunkState::ALL.get((size_and_state & 0xf) as usize).copied().unwrap_or(ChunkState::InUse);
+        let state = state_of(size_and_state);
         let (owner, pool) = match ChunkClaim::unpack(claim) {
             ChunkClaim::Nobody => (None, None),
             ChunkClaim::Owner(owner) => (Some(owner), None),
@@ -192,11 +212,15 @@ impl ChunkTable {
     }
 }
 
+fn state_of(size_and_state: u64) -> ChunkState {
+    ChunkState::ALL.get((size_and_state & 0xf) as usize).copied().unwrap_or(ChunkState::InUse)
+}
+
 impl FromIterator<ChunkRow> for ChunkTable {
     /// The owner of a pool is the one that its first chunk names.
     fn from_iter<I: IntoIterator<Item = ChunkRow>>(rows: I) -> ChunkTable {
         /// No real snapshot comes near; a damaged one must not make a list that long of nothing.
-        const MAX_POOLS: u32 = 1 << 26;
+        const MAX_POOLS: u32 = 1 << 23;
         let mut table = ChunkTable::default();
         for row in rows {
             let claim = match (row.pool, row.owner) {

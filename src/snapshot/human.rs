@@ -45,9 +45,60 @@ pub fn counted(number: u64, noun: &str) -> String {
     }
 }
 
+/// A time in seconds since 1970 as `2026-03-01 04:05 UTC`.
+pub fn utc(seconds: u64) -> String {
+    let (year, month, day) = date(seconds);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3_600 % 24, seconds / 60 % 60)
+}
+
+/// The same as it stands in file names, to the second: `20260301T040500Z`.
+pub fn utc_compact(seconds: u64) -> String {
+    let (year, month, day) = date(seconds);
+    let (hours, minutes, seconds) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year}{month:02}{day:02}T{hours:02}{minutes:02}{seconds:02}Z")
+}
+
+/// Year, month and day of a time in seconds since 1970.
+fn date(seconds: u64) -> (u64, u64, u64) {
+    let mut days = seconds / 86_400;
+    // Every 400 years have the same number of days. What is left is at most a few centuries of simple counting.
+    let mut year = 1970 + days / 146_097 * 400;
+    days %= 146_097;
+    while days >= days_of_year(year) {
+        days -= days_of_year(year);
+        year += 1;
+    }
+    let february = if days_of_year(year) == 366 { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+fn days_of_year(year: u64) -> u64 {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    if leap { 366 } else { 365 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_calendar_dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(utc(1_735_689_599), "2024-12-31 23:59 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00 UTC");
+        assert!(utc(u64::MAX).ends_with(" UTC"));
+        assert_eq!(utc_compact(1_735_689_599), "20241231T235959Z");
+    }
 
     #[test]
     fn bytes_have_three_digits_and_a_binary_unit() {

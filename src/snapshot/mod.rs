@@ -1,6 +1,8 @@
 //! The one value between analysis and output: what a snapshot holds, free of any way to show or to store it.
 
 pub mod chunks;
+pub mod explanation;
+pub mod file;
 pub mod finding;
 pub mod human;
 pub mod model;

@@ -254,12 +254,12 @@ pub struct PoolCheck {
 impl Snapshot {
     /// Bytes in use by the program.
     pub fn in_use_bytes(&self) -> u64 {
-        self.owners.iter().map(|owner| owner.bytes).sum()
+        self.owners.iter().fold(0, |sum, owner| owner.bytes.saturating_add(sum))
     }
 
     /// Chunks in use by the program.
     pub fn in_use_chunks(&self) -> u64 {
-        self.owners.iter().map(|owner| owner.chunks).sum()
+        self.owners.iter().fold(0, |sum, owner| owner.chunks.saturating_add(sum))
     }
 
     /// True if everything was read, every book reconciles, and every name led to a pool.

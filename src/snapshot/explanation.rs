@@ -1,0 +1,118 @@
+//! What is known of one address. Addresses are running addresses; sizes are bytes.
+
+use super::chunks::ArenaName;
+use super::model::HexAddr;
+use super::pool::PoolRow;
+use crate::malloc::chunk::ChunkState;
+use serde::{Serialize, Serializer};
+
+/// What is at an address, and who points there.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Explanation {
+    /// The address.
+    pub address: HexAddr,
+    /// The mapping that holds it; absent if nothing is mapped there, or if that is not known (of a saved snapshot).
+    pub mapping: Option<MappingInfo>,
+    /// Function or variable that it lies in, with the offset in it, and the file of which that is.
+    pub symbol: Option<SymbolInfo>,
+    /// The chunk that holds it.
+    pub chunk: Option<ChunkInfo>,
+    /// The pool that holds that chunk.
+    pub pool: Option<PoolRow>,
+    /// What the chunk is to its pool: `header` (it begins with the `ngx_pool_t`), `block` or `large`.
+    pub place_in_pool: Option<&'static str>,
+    /// Who points there; absent if there was no memory to look at.
+    pub referrers: Option<Referrers>,
+    /// What could not be told, and why.
+    pub notes: Vec<String>,
+}
+
+/// A mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MappingInfo {
+    /// Its first address.
+    pub start: HexAddr,
+    /// The first address behind it.
+    pub end: HexAddr,
+    /// As `/proc/PID/maps` writes it: `rw-`.
+    pub rights: String,
+    /// What it is: `brk heap`, `stack`, `anonymous`, `shared memory`, `kernel`, or the path of a file.
+    pub what: String,
+    /// Offset in that file.
+    pub file_offset: Option<u64>,
+}
+
+/// A symbol and a place in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SymbolInfo {
+    /// Its name.
+    pub name: String,
+    /// How far into it.
+    pub offset: u64,
+    /// The file that defines it.
+    pub file: String,
+}
+
+impl std::fmt::Display for SymbolInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.offset {
+            0 => f.write_str(&self.name),
+            offset => write!(f, "{}+{offset:#x}", self.name),
+        }
+    }
+}
+
+/// A chunk and a place in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChunkInfo {
+    /// What malloc returned.
+    pub address: HexAddr,
+    /// Its size, header included.
+    pub size: u64,
+    /// What malloc thinks of it.
+    pub state: ChunkState,
+    /// Where it comes from.
+    #[serde(serialize_with = "arena_name")]
+    pub arena: ArenaName,
+    /// How far the address is from what malloc returned; negative in the chunk's header.
+    pub offset: i64,
+    /// Stable name of its kind of owner; absent if it is not in use.
+    pub owner: Option<String>,
+    /// The same for people.
+    pub label: Option<String>,
+}
+
+fn arena_name<S: Serializer>(arena: &ArenaName, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(arena)
+}
+
+/// Words that hold an address in the chunk (or the very address, if there is no chunk).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Referrers {
+    /// How many there are.
+    pub count: u64,
+    /// Bytes of memory that were looked through.
+    pub searched: u64,
+    /// True if nothing could change meanwhile: a core. A live process runs while it is searched.
+    pub exact: bool,
+    /// How many are in memory of each owner, most first. `stack`, `variables` and `other` are not on the heap; `free` are
+    /// in chunks that are not in use: what is left there says nothing.
+    pub by_owner: Vec<(String, u64)>,
+    /// The first ones, in the order of their addresses, those that say something before those that do not.
+    pub list: Vec<Referrer>,
+}
+
+/// A word that points to something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Referrer {
+    /// Where it lies.
+    pub at: HexAddr,
+    /// What it holds.
+    pub value: HexAddr,
+    /// What it lies in: a kind of owner, `free`, `stack`, `variables` or `other`.
+    pub owner: String,
+    /// The typed path of the pool it lies in, the variable's name, or the file or thread.
+    pub place: String,
+    /// How far into the chunk or variable it lies.
+    pub offset: u64,
+}
