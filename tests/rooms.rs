@@ -3,8 +3,20 @@
 use std::path::{Path, PathBuf};
 
 /// Modules of the library, lowest first. `main.rs` stands above all.
-const ORDER: &[&str] =
-    &["addr", "target", "debug", "view", "malloc", "nginx", "attribution", "snapshot", "analysis", "report", "cli"];
+const ORDER: &[&str] = &[
+    "addr",
+    "target",
+    "debug",
+    "view",
+    "malloc",
+    "nginx",
+    "attribution",
+    "snapshot",
+    "diff",
+    "analysis",
+    "report",
+    "cli",
+];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

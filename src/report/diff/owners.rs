@@ -1,0 +1,142 @@
+//! What is in use by owner, before and now: those that changed, most growth first.
+
+use super::{bytes, count, grid_lines, rate};
+use crate::diff::words::{signed_bytes, signed_count};
+use crate::diff::{Change, Diff, NameChange, OwnerChange};
+use crate::report::style::{Line, Look, Style};
+use crate::report::table::grid::Grid;
+use crate::report::table::percent::share;
+use crate::report::text::{keep_start, printable};
+use crate::snapshot::human::{counted, human_bytes, human_count};
+
+/// Owners beyond these are summed up in one row.
+const MOST_ROWS: usize = 14;
+/// Names of one owner beyond these are counted only.
+const MOST_NAMES: usize = 3;
+/// From this width on there is room for chunks and rates.
+const WIDE: usize = 100;
+
+pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
+    if diff.owners.is_empty() {
+        return Vec::new();
+    }
+    let table = Table {
+        sides: super::sides(diff),
+        rates: diff.interval.foretells(),
+        wide: style.width >= WIDE,
+        growth: growth(diff),
+        style,
+    };
+    let (changed, unchanged): (Vec<_>, Vec<_>) = diff.owners.iter().partition(|owner| has_changed(owner));
+    let title = if changed.iter().chain(&unchanged).any(|owner| owner.pools != Change::default()) {
+        "Pools by owner"
+    } else {
+        "In use"
+    };
+    if changed.is_empty() {
+        let line = format!("  {} as before", counted(unchanged.len() as u64, "owner"));
+        return vec![Line::new(Look::Title, title), Line::new(Look::Plain, line)];
+    }
+    let mut grid = Grid::new(&table.heads(title));
+    let (shown, rest) = split(&changed);
+    for owner in &shown {
+        grid.row(table.row(&label(owner, style), &[owner]));
+    }
+    if !rest.is_empty() {
+        grid.row(table.row(&format!("  {}", counted(rest.len() as u64, "other owner")), &rest));
+    }
+    if !unchanged.is_empty() {
+        grid.row(table.row(&format!("  {} as before", counted(unchanged.len() as u64, "owner")), &unchanged));
+    }
+    grid.row(table.row("  all in use", &diff.owners.iter().collect::<Vec<_>>()));
+    grid_lines(grid.render(style))
+}
+
+/// Those that grew most and those that shrank most; the rest.
+fn split<'a, 'b>(changed: &[&'b OwnerChange<'a>]) -> (Vec<&'b OwnerChange<'a>>, Vec<&'b OwnerChange<'a>>) {
+    if changed.len() <= MOST_ROWS {
+        return (changed.to_vec(), Vec::new());
+    }
+    let mut by_size: Vec<&OwnerChange<'_>> = changed.to_vec();
+    by_size.sort_by_key(|owner| std::cmp::Reverse(owner.bytes.by().unsigned_abs()));
+    let rest = by_size.split_off(MOST_ROWS - 1);
+    by_size.sort_by_key(|owner| std::cmp::Reverse(owner.bytes.by()));
+    (by_size, rest)
+}
+
+/// Bytes by which owners grew, without those that shrank.
+fn growth(diff: &Diff<'_>) -> u64 {
+    diff.owners.iter().fold(0, |sum: u64, owner| sum.saturating_add(owner.bytes.growth()))
+}
+
+fn has_changed(owner: &OwnerChange<'_>) -> bool {
+    let traffic = owner.traffic.unwrap_or_default();
+    let numbers = [owner.pools, owner.chunks, owner.bytes, owner.used];
+    numbers.iter().any(|change| change.by() != 0) || traffic.appeared + traffic.gone > 0
+}
+
+/// Which columns there are.
+struct Table {
+    /// What the older and the newer side are called.
+    sides: (&'static str, &'static str),
+    /// Whether rates mean anything.
+    rates: bool,
+    wide: bool,
+    growth: u64,
+    style: Style,
+}
+
+impl Table {
+    fn heads(&self, title: &'static str) -> Vec<&'static str> {
+        match self.wide {
+            true => vec![title, "pools", "chunks", self.sides.0, self.sides.1, "change", "per hour", "of growth"],
+            false => vec![title, "pools", self.sides.0, self.sides.1, "change", "of growth"],
+        }
+    }
+
+    /// The sums of these owners.
+    fn row(&self, label: &str, owners: &[&OwnerChange<'_>]) -> Vec<String> {
+        let sum = |number: fn(&OwnerChange<'_>) -> Change| owners.iter().map(|owner| number(owner)).sum::<Change>();
+        let (bytes_change, style) = (sum(|owner| owner.bytes), self.style);
+        let mut cells = vec![label.to_owned(), count(sum(|owner| owner.pools).by(), style)];
+        if self.wide {
+            cells.push(count(sum(|owner| owner.chunks).by(), style));
+        }
+        cells.extend([human_bytes(bytes_change.old), human_bytes(bytes_change.new), bytes(bytes_change.by(), style)]);
+        if self.wide {
+            let rates: Option<f64> = owners.iter().map(|owner| owner.per_hour).sum();
+            cells.push(rate(rates.filter(|_| self.rates && bytes_change.by() != 0), style));
+        }
+        let grown = owners.iter().fold(0, |sum: u64, owner| sum.saturating_add(owner.bytes.growth()));
+        cells.push(if grown > 0 { share(grown, self.growth) } else { String::new() });
+        cells
+    }
+}
+
+/// What it is; below that, how many pools came and went, and which names changed.
+fn label(owner: &OwnerChange<'_>, style: Style) -> String {
+    let mut label = format!("  {}", owner.label);
+    if let Some(traffic) = owner.traffic.filter(|traffic| traffic.appeared + traffic.gone > 0) {
+        let line = format!("{} appeared, {} gone", human_count(traffic.appeared), human_count(traffic.gone));
+        label.push_str(&format!("\n    {line}"));
+    }
+    let changed = || owner.names.iter().filter(|name| name.bytes.by() != 0 || name.pools.by() != 0);
+    for name in changed().take(MOST_NAMES) {
+        label.push_str(&format!("\n    {}", named(name, style)));
+    }
+    let left = changed().count().saturating_sub(MOST_NAMES) as u64;
+    if left > 0 {
+        label.push_str(&format!("\n    and {}", counted(left, "other name")));
+    }
+    label
+}
+
+/// `"svc": +118 MiB, +119 pools`.
+fn named(name: &NameChange<'_>, style: Style) -> String {
+    let shown = keep_start(&printable(name.name, style.unicode), 40, style.ellipsis());
+    let pools = match name.pools.by() {
+        0 => String::new(),
+        by => format!(", {} pool{}", signed_count(by), if by.abs() == 1 { "" } else { "s" }),
+    };
+    format!("\"{shown}\": {}", style.adapt(&format!("{}{pools}", signed_bytes(name.bytes.by()))))
+}
