@@ -8,7 +8,7 @@
 //! use poolscope::analysis::{Options, Silent, take};
 //! use poolscope::debug::SearchOptions;
 //!
-//! let options = Options { debug: SearchOptions::from_environment(), with_chunks: false };
+//! let options = Options { debug: SearchOptions::from_environment(), with_chunks: false, ..Options::default() };
 //! let snapshot = take(4242, &options, &Silent)?;
 //! for owner in &snapshot.owners {
 //!     println!("{:>12} bytes  {}", owner.bytes, owner.label);
@@ -20,13 +20,14 @@
 //! cycle, connections, HTTP requests and their upstream peers, and dynamic upstreams (dyups).
 //!
 //! The modules are rooms in an order, and each uses only those before it: [`addr`], [`target`], [`debug`], [`view`],
-//! [`malloc`], [`nginx`], [`attribution`], [`snapshot`], [`analysis`], [`report`], [`cli`].
+//! [`malloc`], [`nginx`], [`attribution`], [`snapshot`], [`diff`], [`analysis`], [`report`], [`cli`].
 
 pub mod addr;
 pub mod analysis;
 pub mod attribution;
 pub mod cli;
 pub mod debug;
+pub mod diff;
 pub mod malloc;
 pub mod nginx;
 pub mod report;

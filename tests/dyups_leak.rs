@@ -9,7 +9,7 @@ use poolscope_fixtures::{Generation, Leak, LeakPlan, Nginx, State};
 use std::collections::BTreeMap;
 
 fn snapshot_of(nginx: &Nginx) -> Snapshot {
-    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true };
+    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true, ..Options::default() };
     take(nginx.worker_pid().unwrap() as i32, &options, &Silent).unwrap()
 }
 
@@ -166,7 +166,7 @@ fn a_master_and_a_reloaded_worker_are_read_as_well() {
     let nginx = Nginx::builder().start().unwrap();
     let leak = Leak::run(&nginx, &LeakPlan::new(5, 30), |_| ()).unwrap();
     nginx.reload().unwrap();
-    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true };
+    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true, ..Options::default() };
     let shutting_down = nginx.shutting_down_pids();
     assert_eq!(shutting_down.len(), 1, "the pinned requests keep the old worker");
     for pid in [nginx.master_pid(), nginx.worker_pid().unwrap(), shutting_down[0]] {

@@ -31,7 +31,7 @@ fn assert_runs(pid: u32) {
 }
 
 fn options() -> Options {
-    Options { debug: SearchOptions::from_environment(), with_chunks: false }
+    Options { debug: SearchOptions::from_environment(), with_chunks: false, ..Options::default() }
 }
 
 /// Numbers that look random and are the same each time.

@@ -12,7 +12,7 @@ use poolscope_fixtures::{HeapProgram, Kind, Truth};
 use std::collections::BTreeMap;
 
 fn snapshot_of(pid: u32) -> Snapshot {
-    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true };
+    let options = Options { debug: SearchOptions::from_environment(), with_chunks: true, ..Options::default() };
     take(pid as i32, &options, &Silent).unwrap()
 }
 

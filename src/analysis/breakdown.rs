@@ -9,18 +9,30 @@ use crate::target::maps::{Backing, Mapping, Maps};
 use crate::target::pagemap::PageState;
 
 /// Bytes of address space with what of it is in memory and what is swapped out.
-#[derive(Debug, Clone, Copy, Default)]
+/// What is not known of one mapping is not known of their sum.
+#[derive(Debug, Clone, Copy)]
 struct Amount {
     size: u64,
-    resident: u64,
-    swapped: u64,
+    resident: Option<u64>,
+    swapped: Option<u64>,
+}
+
+impl Default for Amount {
+    fn default() -> Amount {
+        Amount { size: 0, resident: Some(0), swapped: Some(0) }
+    }
+}
+
+/// Combines two figures, if both are known.
+fn both(a: Option<u64>, b: Option<u64>, of: impl Fn(u64, u64) -> u64) -> Option<u64> {
+    Some(of(a?, b?))
 }
 
 impl Amount {
     fn add(&mut self, mapping: &Mapping) {
         self.size += mapping.range.len();
-        self.resident += mapping.resident;
-        self.swapped += mapping.swapped;
+        self.resident = both(self.resident, mapping.resident, u64::saturating_add);
+        self.swapped = both(self.swapped, mapping.swapped, u64::saturating_add);
     }
 
     fn row(self, kind: &str, label: &str) -> MemoryRow {
@@ -29,8 +41,8 @@ impl Amount {
             label: label.to_owned(),
             nested: false,
             size: self.size,
-            resident: Some(self.resident),
-            swapped: Some(self.swapped),
+            resident: self.resident,
+            swapped: self.swapped,
         }
     }
 }
@@ -88,7 +100,9 @@ fn mapped_rows(maps: &Maps, glibc: Amount) -> Vec<MemoryRow> {
         match mapping.backing {
             Backing::Heap => anonymous.add(mapping),
             // Guard pages and reserves that nobody may read are no memory.
-            Backing::Anonymous if mapping.readable || mapping.resident > 0 => anonymous.add(mapping),
+            Backing::Anonymous if mapping.readable || mapping.resident.is_some_and(|bytes| bytes > 0) => {
+                anonymous.add(mapping)
+            }
             Backing::SharedMemory => shared.add(mapping),
             Backing::File { .. } => files.add(mapping),
             Backing::Stack => stacks.add(mapping),
@@ -96,8 +110,8 @@ fn mapped_rows(maps: &Maps, glibc: Amount) -> Vec<MemoryRow> {
         }
     }
     anonymous.size = anonymous.size.saturating_sub(glibc.size);
-    anonymous.resident = anonymous.resident.saturating_sub(glibc.resident);
-    anonymous.swapped = anonymous.swapped.saturating_sub(glibc.swapped);
+    anonymous.resident = both(anonymous.resident, glibc.resident, u64::saturating_sub);
+    anonymous.swapped = both(anonymous.swapped, glibc.swapped, u64::saturating_sub);
     vec![
         shared.row("shared_memory", "shared memory zones"),
         anonymous.row("other_anonymous", "other anonymous (thread stacks, LuaJIT)"),
@@ -142,7 +156,7 @@ pub fn with_heap(maps: &Maps, heap: &Heap, residency: Option<HeapResidency>, in_
         rows.push(row("glibc_own", "glibc, its own headers and gaps", false, own, None));
     }
     let resident = residency.map_or(0, |bytes| bytes.in_use + bytes.free);
-    rows.extend(mapped_rows(maps, Amount { size: from_kernel, resident, swapped: 0 }));
+    rows.extend(mapped_rows(maps, Amount { size: from_kernel, resident: Some(resident), swapped: Some(0) }));
     rows
 }
 

@@ -1,6 +1,7 @@
 //! Why there is no snapshot.
 
-use crate::debug::DebugError;
+use crate::debug::{BinaryNotFound, DebugError};
+use crate::target::core::CoreError;
 use crate::target::freeze::FreezeError;
 use crate::target::memory::Fault;
 use crate::target::process::TargetError;
@@ -32,6 +33,40 @@ pub enum SnapshotError {
     /// We could not start a thread.
     #[error("cannot start a thread to read with: {0}; the machine is short of processes or memory")]
     Thread(#[source] std::io::Error),
+    /// It is no core, or one that cannot be read.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// A file that the process of a core ran is nowhere to be found.
+    #[error(transparent)]
+    Missing(#[from] BinaryNotFound),
+    /// A core does not tell which binary it is of.
+    #[error(
+        "the core {file} does not say which binary the process ran: neither its list of mapped files nor its auxiliary \
+         vector is there; take one with gcore, or look at the process while it runs"
+    )]
+    NoBinary {
+        /// The core.
+        file: String,
+    },
+    /// A file that was found could not be read.
+    #[error("cannot read {file}: {source}")]
+    OpenFile {
+        /// Which file.
+        file: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// malloc's own variables could not be read from a core.
+    #[error(
+        "cannot read malloc's state in the core {file}: {fault}; it was cut off before that, or written without private \
+         memory (see /proc/PID/coredump_filter)"
+    )]
+    CoreMemory {
+        /// The core.
+        file: String,
+        /// The cause.
+        fault: Fault,
+    },
     /// malloc's own variables could not be read.
     #[error("cannot read malloc's state in process {pid}: {fault}; if it is exiting, give another worker's pid")]
     Memory {

@@ -49,7 +49,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         page_size: crate::target::page_size(),
         notes: Vec::new(),
     };
-    Ok(LiveTarget { prepared: Prepared::new(about, binary, library.as_ref()), process, memory })
+    Ok(LiveTarget { prepared: Prepared::new(about, binary, library), process, memory })
 }
 
 fn describe(process: &Process) -> ProcessInfo {

@@ -1,21 +1,30 @@
-//! From a pid to a snapshot: prepare while the target runs, rehearse, stop, read, let go, and only then think.
+//! From a pid or a core to a snapshot. Of a live process: prepare while it runs, rehearse, stop, read, let go, and only then
+//! think. Of a core: read. What is read, and what is made of it, is the same code.
 
 mod assemble;
 mod breakdown;
 mod capture;
+mod core;
 mod error;
+mod explain;
 mod findings;
 mod live;
 mod modules;
 mod pools;
 mod prepared;
 mod reading;
+mod referrers;
 
 pub use error::SnapshotError;
 
 use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
+use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::Snapshot;
+use core::CoreTarget;
+use explain::Context;
+use live::LiveTarget;
+use std::path::{Path, PathBuf};
 
 /// What to do besides the ordinary.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +33,17 @@ pub struct Options {
     pub debug: SearchOptions,
     /// Keep a row for every chunk.
     pub with_chunks: bool,
+    /// Where the files are that a core is of.
+    pub core_files: CoreFiles,
+}
+
+/// Where the files are that the process of a core ran.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CoreFiles {
+    /// Its binary, if it is not where it was.
+    pub exe: Option<PathBuf>,
+    /// The root of the files of its machine, if that is not this one.
+    pub sysroot: Option<PathBuf>,
 }
 
 /// Told what is being done, for people who wait.
@@ -47,13 +67,81 @@ impl Progress for Silent {
 /// debug info) is a snapshot with notes, not an error.
 pub fn take(pid: i32, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
     let target = live::prepare(pid, options, progress)?;
+    take_of(&target, options.with_chunks, progress)
+}
+
+fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
     let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
-    let capture = capture::capture(&target, glibc, progress)?;
+    let capture = capture::capture(target, glibc, progress)?;
     progress.step("putting it together");
     let freeze = capture.freeze_info();
-    let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(&target, ranges);
-    let mut snapshot = assemble::with_heap(&target.prepared, capture.reading, Some(&pagemap), options.with_chunks);
+    let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
+    let mut snapshot = assemble::with_heap(&target.prepared, capture.reading, Some(&pagemap), with_chunks);
     snapshot.process.threads = capture.threads;
     snapshot.freeze = Some(freeze);
     Ok(snapshot)
+}
+
+/// Takes a snapshot of the process that a core was saved of.
+///
+/// # Errors
+/// [`SnapshotError`]. What can be told of a core in part (it was cut off, no debug info) is a snapshot with notes, not an
+/// error.
+pub fn read_core(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
+    let target = core::prepare(path, options, progress)?;
+    read_core_of(&target, options.with_chunks, progress)
+}
+
+fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
+    let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
+    progress.step("reading its heap");
+    let reading = core::read(target, glibc)?;
+    progress.step("putting it together");
+    Ok(assemble::with_heap(&target.prepared, reading, None, with_chunks))
+}
+
+/// A snapshot, and what is at some addresses.
+pub type Explained = (Snapshot, Vec<Explanation>);
+
+/// Explains addresses of a live process. It is stopped for the snapshot; who points there is searched while it runs.
+///
+/// # Errors
+/// Those of [`take`].
+pub fn explain_live(
+    pid: i32,
+    addresses: &[u64],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Explained, SnapshotError> {
+    let target = live::prepare(pid, options, progress)?;
+    let snapshot = take_of(&target, true, progress)?;
+    progress.step("looking who points there");
+    let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(&target, ranges);
+    let context = Context { prepared: &target.prepared, memory: &target.memory, pagemap: &pagemap, is_still: false };
+    let explained = explain::explain(&snapshot, addresses, Some(&context));
+    Ok((snapshot, explained))
+}
+
+/// Explains addresses of the process that a core was saved of.
+///
+/// # Errors
+/// Those of [`read_core`].
+pub fn explain_core(
+    path: &Path,
+    addresses: &[u64],
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Explained, SnapshotError> {
+    let target = core::prepare(path, options, progress)?;
+    let snapshot = read_core_of(&target, true, progress)?;
+    progress.step("looking who points there");
+    let pagemap = |ranges: &[AddrRange]| target.core.pagemap(ranges);
+    let context = Context { prepared: &target.prepared, memory: &target.core, pagemap: &pagemap, is_still: true };
+    let explained = explain::explain(&snapshot, addresses, Some(&context));
+    Ok((snapshot, explained))
+}
+
+/// Explains addresses by what a saved snapshot holds.
+pub fn explain_saved(snapshot: &Snapshot, addresses: &[u64]) -> Vec<Explanation> {
+    explain::explain(snapshot, addresses, None)
 }

@@ -42,6 +42,8 @@ pub struct Prepared {
     pub page_size: u64,
     /// Its binary.
     pub binary: LoadedModule,
+    /// Its C library, unless that is linked statically.
+    pub library: Option<LoadedModule>,
     /// Its allocator.
     pub allocator: Allocator,
     /// Where glibc's layouts come from.
@@ -74,13 +76,13 @@ pub struct About {
 
 impl Prepared {
     /// A target that runs `binary`, and `library` if its glibc is a library of its own.
-    pub fn new(about: About, binary: LoadedModule, library: Option<&LoadedModule>) -> Prepared {
+    pub fn new(about: About, binary: LoadedModule, library: Option<LoadedModule>) -> Prepared {
         let About { source, mut process, limits, taken_at, maps, page_size, notes } = about;
         let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
         process.build_id = binary.debug.build_id().map(|id| id.to_string());
         process.allocator = allocator.name().to_owned();
         if allocator == Allocator::Glibc {
-            process.allocator_version = library.and_then(|library| library.version.clone());
+            process.allocator_version = library.as_ref().and_then(|library| library.version.clone());
         }
         let mut prepared = Prepared {
             source,
@@ -90,18 +92,19 @@ impl Prepared {
             maps,
             page_size,
             binary,
+            library,
             allocator,
             glibc_source: LayoutSource::none(),
             glibc: None,
             nginx: None,
             notes,
         };
-        prepared.add_glibc(library);
+        prepared.add_glibc();
         prepared.add_nginx();
         prepared
     }
 
-    fn add_glibc(&mut self, library: Option<&LoadedModule>) {
+    fn add_glibc(&mut self) {
         if self.allocator != Allocator::Glibc {
             let name = self.allocator.name();
             self.notes.push(format!(
@@ -110,7 +113,7 @@ impl Prepared {
             return;
         }
         // Linked statically, glibc's variables are the binary's own.
-        let library = library.unwrap_or(&self.binary);
+        let library = self.library.as_ref().unwrap_or(&self.binary);
         match glibc_of(library) {
             Ok(glibc) => {
                 self.glibc_source = library.source.clone();

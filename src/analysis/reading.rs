@@ -2,7 +2,8 @@
 //! during the stop, and on a core once.
 
 use super::prepared::{Glibc, Nginx, Prepared};
-use crate::addr::Addr;
+use crate::addr::{Addr, AddrRange};
+use crate::malloc::bookless::read_without_books;
 use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::layout::PoolLayout;
@@ -83,12 +84,21 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
         on_caught: impl FnOnce(Vec<CaughtLine>),
     ) -> Result<Reading, Fault> {
         let heap = read_heap(source, plan, workspace, &|| self.scanner(), on_caught)?;
+        Ok(self.read_owners(source, heap))
+    }
+
+    /// Reads what can be read of a process whose malloc's books are missing: the brk heap, which lies at `heap`.
+    pub fn read_without_books<C: Memory>(&self, source: &Source<'_, B, C>, heap: AddrRange) -> Reading {
+        self.read_owners(source, read_without_books(source, heap, &|| self.scanner()))
+    }
+
+    fn read_owners<C: Memory>(&self, source: &Source<'_, B, C>, heap: HeapReading<PoolScanner>) -> Reading {
         let mut reading = Reading { heap, lists: FxHashMap::default(), named: Vec::new(), problems: Vec::new() };
         if let Some(nginx) = self.nginx {
             self.read_lists(source.chase, &mut reading);
             self.find_owners(nginx, source.chase, &mut reading);
         }
-        Ok(reading)
+        reading
     }
 
     fn read_lists(&self, cache: &impl Memory, reading: &mut Reading) {

@@ -50,19 +50,43 @@ pub struct Attribution {
     claims: Claims,
 }
 
-/// The claim on each chunk, by its number: a heap can have millions.
+/// The claim on each chunk, by its number: a heap can have millions, so that each takes four bytes.
 #[derive(Debug)]
 struct Claims {
-    arena: Vec<Option<Claim>>,
-    mmapped: Vec<Option<Claim>>,
+    arena: Vec<Packed>,
+    mmapped: Vec<Packed>,
+}
+
+/// A claim, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packed(u32);
+
+impl Packed {
+    const NONE: Packed = Packed(0);
+    const TCACHE: Packed = Packed(u32::MAX);
+
+    fn new(claim: Claim) -> Packed {
+        match claim {
+            Claim::Tcache => Packed::TCACHE,
+            Claim::Pool(index) => Packed(index + 1),
+        }
+    }
+
+    fn get(self) -> Option<Claim> {
+        match self {
+            Packed::NONE => None,
+            Packed::TCACHE => Some(Claim::Tcache),
+            Packed(number) => Some(Claim::Pool(number - 1)),
+        }
+    }
 }
 
 impl Claims {
     fn none(heap: &Heap) -> Claims {
-        Claims { arena: vec![None; heap.chunks.len()], mmapped: vec![None; heap.mmapped.len()] }
+        Claims { arena: vec![Packed::NONE; heap.chunks.len()], mmapped: vec![Packed::NONE; heap.mmapped.len()] }
     }
 
-    fn place(&mut self, chunk: ChunkId) -> Option<&mut Option<Claim>> {
+    fn place(&mut self, chunk: ChunkId) -> Option<&mut Packed> {
         match chunk {
             ChunkId::Arena(index) => self.arena.get_mut(index as usize),
             ChunkId::Mmapped(index) => self.mmapped.get_mut(index as usize),
@@ -71,14 +95,15 @@ impl Claims {
 
     /// Claims a chunk; gives back who had claimed it before.
     fn set(&mut self, chunk: ChunkId, claim: Claim) -> Option<Claim> {
-        self.place(chunk)?.replace(claim)
+        std::mem::replace(self.place(chunk)?, Packed::new(claim)).get()
     }
 
     fn get(&self, chunk: ChunkId) -> Option<Claim> {
-        match chunk {
-            ChunkId::Arena(index) => *self.arena.get(index as usize)?,
-            ChunkId::Mmapped(index) => *self.mmapped.get(index as usize)?,
-        }
+        let packed = match chunk {
+            ChunkId::Arena(index) => self.arena.get(index as usize)?,
+            ChunkId::Mmapped(index) => self.mmapped.get(index as usize)?,
+        };
+        packed.get()
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Outcome {
     Fine,
     /// It was done, but something is missing or does not agree.
     Incomplete,
+    /// It was done, and more has grown than was allowed.
+    Grew,
     /// It could not be done, or not for all processes that were named.
     Failed,
 }
@@ -22,6 +24,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Fine => ExitCode::SUCCESS,
             Outcome::Failed => ExitCode::from(1),
             Outcome::Incomplete => ExitCode::from(3),
+            Outcome::Grew => ExitCode::from(4),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is said to somebody who typed something wrong, beyond what clap finds itself.
 
-use super::args::{Args, Command};
+use super::args::Args;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -27,13 +27,8 @@ fn pid_for_command(error: &clap::Error) -> Option<i32> {
     }
 }
 
-/// A usage error of ours, shown with the usage of the command that was typed.
-pub(super) fn wrong(command: &Command, kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
-    let name = match command {
-        Command::Snapshot(_) => "snapshot",
-        Command::Pools(_) => "pools",
-        Command::Chunks(_) => "chunks",
-    };
+/// A usage error of ours, shown with the usage of the command of that name.
+pub(super) fn wrong(name: &str, kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
     let mut all = Args::command();
     // Only a built command knows its full name, which its usage begins with.
     all.build();
@@ -63,7 +58,7 @@ mod tests {
     fn the_usage_is_that_of_the_command() {
         for name in ["snapshot", "pools", "chunks"] {
             let args = parse(["poolscope", name, "1"].map(OsString::from)).unwrap();
-            let text = wrong(&args.command, ErrorKind::ValueValidation, "no").to_string();
+            let text = wrong(args.command.name(), ErrorKind::ValueValidation, "no").to_string();
             assert!(text.starts_with("error: no") && text.contains(&format!("Usage: poolscope {name} ")), "{text}");
         }
     }

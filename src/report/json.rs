@@ -3,6 +3,7 @@
 //! Several snapshots written one after the other are newline-delimited JSON.
 
 use crate::snapshot::model::Snapshot;
+use serde::Serialize;
 use std::io::{self, Write};
 
 /// Writes the document and a newline.
@@ -10,6 +11,14 @@ use std::io::{self, Write};
 /// # Errors
 /// Those of `out`.
 pub fn write(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, snapshot)?;
+    write_line(snapshot, out)
+}
+
+/// Writes anything that is published as JSON, on one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_line<T: Serialize>(value: &T, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }

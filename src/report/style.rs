@@ -44,7 +44,7 @@ impl Style {
     pub(super) fn adapt(self, text: &str) -> String {
         match self.unicode {
             true => printable(text, true),
-            false => printable(&text.replace('…', "...").replace('–', "-"), false),
+            false => printable(&text.replace('…', "...").replace(['–', '−'], "-"), false),
         }
     }
 

@@ -27,7 +27,7 @@ fn help_says_how_to_begin() {
 
 #[test]
 fn each_command_has_help_with_examples() {
-    for command in ["snapshot", "pools", "chunks"] {
+    for command in ["snapshot", "report", "diff", "pools", "chunks", "explain"] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Examples:") && text.contains("--debug-dir"), "{text}");
         insta::assert_snapshot!(format!("help_{command}"), text);
@@ -42,6 +42,10 @@ fn a_command_is_needed() {
 #[test]
 fn wrong_usage_names_what_is_wrong_and_the_way_out() {
     assert!(refused(&["snapshot"]).contains("<PID>..."));
+    assert!(refused(&["report"]).contains("<FILE>..."));
+    assert!(refused(&["diff", "1"]).contains("2 values required"));
+    assert!(refused(&["diff", "1", "2", "--fail-on-growth", "much"]).contains("is not a size"));
+    assert!(refused(&["explain", "1"]).contains("an address is missing"));
     assert!(refused(&["snapshot", "worker"]).contains("\"worker\" is not a pid"));
     assert!(refused(&["snapshot", "0"]).contains("\"0\" is not a pid"));
     assert!(refused(&["snapshot", "1", "--chunks"]).contains("--format json"));

@@ -1,10 +1,12 @@
 use super::*;
+use crate::analysis::{Options, Progress};
 use crate::cli::args::Args;
 use crate::cli::outcome::of_error;
 use crate::cli::terminal::Environment;
 use crate::malloc::books::{ArenaBooks, Books};
 use crate::malloc::chunk::ChunkState;
 use crate::snapshot::chunks::{ArenaName, ChunkRow};
+use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::{HexAddr, ProcessInfo};
 use crate::target::process::TargetError;
 use clap::Parser;
@@ -49,14 +51,32 @@ fn not_walked(pid: i32) -> Snapshot {
 }
 
 /// 7 is not nginx, 8 is nginx without debug info, and 9 is one with another allocator. Pids from 1000 on are not there;
-/// those from 100 on are incomplete.
-fn take(pid: i32, _: &Options, _: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    match pid {
-        1000.. => Err(TargetError::NoSuchProcess(pid).into()),
-        8 => Ok(stripped(pid)),
-        9 => Ok(not_walked(pid)),
-        100.. => Ok(Snapshot { coverage: Some(0.5), ..snapshot(pid) }),
-        _ => Ok(snapshot(pid)),
+/// those from 100 on are incomplete. Files hold process 1, or as many of it as their name says.
+struct Made;
+
+impl Obtain for Made {
+    fn obtain(&self, target: &Target, _: Wanted, _: &Options, _: &dyn Progress) -> anyhow::Result<Vec<Snapshot>> {
+        let Target::Pid(pid) = target else { return Ok(vec![snapshot(1)]) };
+        match pid {
+            1000.. => Err(TargetError::NoSuchProcess(*pid).into()),
+            8 => Ok(vec![stripped(8)]),
+            9 => Ok(vec![not_walked(9)]),
+            100.. => Ok(vec![Snapshot { coverage: Some(0.5), ..snapshot(*pid) }]),
+            _ => Ok(vec![snapshot(*pid)]),
+        }
+    }
+
+    fn explain(
+        &self,
+        target: &Target,
+        addresses: &[u64],
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<(Snapshot, Vec<Explanation>)> {
+        let wanted = Wanted { pools: true, chunks: true };
+        let snapshot = self.obtain(target, wanted, options, progress)?.remove(0);
+        let explained = crate::analysis::explain_saved(&snapshot, addresses);
+        Ok((snapshot, explained))
     }
 }
 
@@ -64,7 +84,7 @@ fn ran(words: &str) -> (Outcome, String, String) {
     let args = Args::try_parse_from(words.split(' ')).unwrap();
     let plan = Plan::new(args, &Environment::default()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let outcome = run(&plan, &take, &mut out, &mut err).unwrap();
+    let outcome = run(&plan, &Made, &mut out, &mut err).unwrap();
     (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
@@ -192,8 +212,37 @@ impl Write for Closed {
 fn a_reader_who_has_seen_enough_is_no_error_but_a_full_disk_is() {
     for words in ["poolscope snapshot 1", "poolscope snapshot 1 --format json", "poolscope pools 8 --format csv"] {
         let plan = Plan::new(Args::try_parse_from(words.split(' ')).unwrap(), &Environment::default()).unwrap();
-        let fail = |kind| of_error(run(&plan, &take, &mut Closed(kind), &mut Vec::new()).unwrap_err());
+        let fail = |kind| of_error(run(&plan, &Made, &mut Closed(kind), &mut Vec::new()).unwrap_err());
         assert_eq!(fail(io::ErrorKind::BrokenPipe), Outcome::Fine);
         assert_eq!(fail(io::ErrorKind::StorageFull), Outcome::Failed);
     }
+}
+
+#[test]
+fn an_address_is_explained_by_its_chunk() {
+    let (outcome, out, _) = ran("poolscope explain 8 0x1018 0x5000");
+    assert_eq!(outcome, Outcome::Incomplete);
+    assert!(out.contains("0x1010, 32 B (32 bytes), in use, arena main: 0x8 in"), "{out}");
+    assert!(out.contains("\n\n0x5000\n"), "{out}");
+    let (_, out, _) = ran("poolscope explain 8 0x1008 --format json");
+    let explained: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(explained["chunk"]["offset"], -8);
+    assert_eq!(ran("poolscope explain 1000 0x1008").0, Outcome::Failed);
+}
+
+#[test]
+fn a_snapshot_is_saved_where_it_is_told_to_and_shown_all_the_same() {
+    let folder = std::env::temp_dir().join(format!("poolscope-saved-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (outcome, out, err) = ran(&format!("poolscope snapshot 1 2 -o {}", folder.display()));
+    let mut names: Vec<String> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    std::fs::remove_dir_all(&folder).unwrap();
+    names.sort();
+    assert_eq!(outcome, Outcome::Fine);
+    assert!(out.contains("process 1 ") && err.matches("poolscope: saved ").count() == 2, "{out}{err}");
+    assert_eq!(names, ["test-1-19700101T000000Z.snap", "test-2-19700101T000000Z.snap"]);
+    let (outcome, out, err) = ran("poolscope snapshot 1 -o /no/such/folder/x.snap");
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(out.starts_with("process 1 ") && err.contains("/no/such/folder"), "{err}");
 }

@@ -12,7 +12,7 @@ pub use chunks::{ChunkFilter, ChunkLine, chunks, write_chunk_table};
 pub use csv::Record;
 pub use pool_table::write_pool_table;
 pub use pools::{PoolFilter, PoolList, PoolSort, pools};
-pub use size_range::{BadSizeRange, SizeRange};
+pub use size_range::{BadSizeRange, SizeRange, parse_size};
 
 use serde::Serialize;
 use std::io::{self, Write};

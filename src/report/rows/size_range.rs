@@ -84,7 +84,10 @@ impl FromStr for SizeRange {
 }
 
 /// Bytes, or a number with a binary unit: `528`, `256K`, `256KiB`.
-fn parse_size(text: &str) -> Result<u64, BadSizeRange> {
+///
+/// # Errors
+/// [`BadSizeRange::NotASize`].
+pub fn parse_size(text: &str) -> Result<u64, BadSizeRange> {
     let bad = || BadSizeRange::NotASize(text.to_owned());
     let text = text.trim();
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());

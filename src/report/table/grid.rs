@@ -11,7 +11,7 @@ const GAP: usize = 2;
 const NARROWEST_WORDS: usize = 6;
 
 /// A table.
-pub(super) struct Grid {
+pub(in crate::report) struct Grid {
     heads: Vec<String>,
     rows: Vec<Vec<String>>,
     last_is_text: bool,
@@ -19,18 +19,18 @@ pub(super) struct Grid {
 
 impl Grid {
     /// A table with these headings: the first for words, the others for figures.
-    pub(super) fn new(heads: &[&str]) -> Grid {
+    pub(in crate::report) fn new(heads: &[&str]) -> Grid {
         Grid { heads: heads.iter().map(|head| (*head).to_owned()).collect(), rows: Vec::new(), last_is_text: false }
     }
 
     /// Adds a row; its first cell may have several lines, each indented as it is to be shown.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(in crate::report) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// Makes the last column one for words: each row, which has all other cells, gets `words` of its item, which are told
     /// how many columns they have.
-    pub(super) fn end_rows<T>(
+    pub(in crate::report) fn end_rows<T>(
         &mut self,
         style: Style,
         items: impl Iterator<Item = T>,
@@ -43,7 +43,7 @@ impl Grid {
     }
 
     /// The heading, and the lines of each row.
-    pub(super) fn render(&self, style: Style) -> (String, Vec<Vec<String>>) {
+    pub(in crate::report) fn render(&self, style: Style) -> (String, Vec<Vec<String>>) {
         let widths = self.widths(style.width);
         let mut table = Table::new();
         table.load_style(presets::NOTHING);

@@ -4,7 +4,7 @@ use super::{percent, problems};
 use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{self, keep_start};
-use crate::snapshot::human::{counted, human_bytes};
+use crate::snapshot::human::{counted, human_bytes, utc};
 use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot, SourceInfo};
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
@@ -51,9 +51,12 @@ fn facts(snapshot: &Snapshot) -> Vec<String> {
 /// Where the memory was read, if that was a core.
 fn core(source: &SourceInfo) -> Option<String> {
     let file = source.file.as_ref().filter(|_| source.kind == "core")?;
-    Some(match source.signal {
-        Some(signal) => format!("core {file} (ended by {})", signal_name(signal)),
-        None => format!("core {file}"),
+    let ended = source.signal.map(|signal| format!("ended by {}", signal_name(signal)));
+    let cut = (source.missing > 0).then(|| format!("cut off: {} missing", human_bytes(source.missing)));
+    let remarks: Vec<String> = ended.into_iter().chain(cut).collect();
+    Some(match remarks.is_empty() {
+        true => format!("core {file}"),
+        false => format!("core {file} ({})", remarks.join(", ")),
     })
 }
 
@@ -77,18 +80,20 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
 
 /// Where layouts come from; those of nginx only if it is nginx.
 fn layouts(snapshot: &Snapshot) -> Vec<String> {
-    let glibc = format!("glibc {}", source(&snapshot.layouts.glibc));
+    let is_core = snapshot.source.kind == "core";
+    let glibc = format!("glibc {}", source(&snapshot.layouts.glibc, is_core));
     let nginx = &snapshot.layouts.nginx;
     let nginx = match (Scope::of(snapshot), nginx.kind.as_str()) {
         (Scope::NotNginx, _) => return vec![format!("layouts: {glibc}")],
         (_, "built_in") => "none (pools by the layout they have had since 0.8.1)".to_owned(),
-        _ => source(nginx),
+        _ => source(nginx, is_core),
     };
     vec![format!("layouts: nginx {nginx}"), glibc]
 }
 
-fn source(source: &LayoutSource) -> String {
+fn source(source: &LayoutSource, is_core: bool) -> String {
     let verified = match source.verified_by.as_deref() {
+        Some("same_file") if is_core => "of the same file",
         Some("same_file") => "of the running file",
         Some("build_id") => "build-id matches",
         Some("checksum") => "debuglink checksum matches",
@@ -137,46 +142,9 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// A time in seconds since 1970 as `2026-03-01 04:05 UTC`.
-fn utc(seconds: u64) -> String {
-    let mut days = seconds / 86_400;
-    // Every 400 years have the same number of days. What is left is at most a few centuries of simple counting.
-    let mut year = 1970 + days / 146_097 * 400;
-    days %= 146_097;
-    while days >= days_of_year(year) {
-        days -= days_of_year(year);
-        year += 1;
-    }
-    let february = if days_of_year(year) == 366 { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    format!("{year}-{month:02}-{:02} {:02}:{:02} UTC", days + 1, seconds / 3_600 % 24, seconds / 60 % 60)
-}
-
-fn days_of_year(year: u64) -> u64 {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    if leap { 366 } else { 365 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_calendar_dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00 UTC");
-        assert_eq!(utc(951_782_399), "2000-02-28 23:59 UTC");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00 UTC");
-        assert_eq!(utc(1_735_689_599), "2024-12-31 23:59 UTC");
-        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00 UTC");
-        assert!(utc(u64::MAX).ends_with(" UTC"));
-    }
 
     #[test]
     fn durations_have_the_unit_that_suits() {

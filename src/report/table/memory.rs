@@ -11,20 +11,35 @@ pub(super) fn lines(rows: &[MemoryRow], style: Style) -> Vec<Line> {
         return Vec::new();
     }
     let measure = Measure::of(rows);
-    let swapped = rows.iter().any(|row| row.swapped.is_some_and(|bytes| bytes > 0));
-    let mut heads = vec!["Where the memory is", "size", "resident"];
-    if swapped {
-        heads.push("swapped");
-    }
+    let columns = Columns::of(rows);
+    let mut heads = vec!["Where the memory is", "size"];
+    heads.extend(columns.resident.then_some("resident"));
+    heads.extend(columns.swapped.then_some("swapped"));
     heads.push(measure.name());
     let mut grid = Grid::new(&heads);
     for row in rows.iter().filter(|row| row.size > 0 || row.resident.is_some_and(|bytes| bytes > 0)) {
-        grid.row(cells(row, measure, swapped));
+        grid.row(cells(row, measure, columns));
     }
-    grid.row(total(rows, measure, swapped));
+    grid.row(total(rows, measure, columns));
     let (head, rows) = grid.render(style);
     let body = rows.into_iter().flatten().map(|line| Line::new(Look::Plain, line));
     [Line::new(Look::Title, head)].into_iter().chain(body).collect()
+}
+
+/// Which columns say anything: a core tells nothing of what was resident, and mostly nothing is swapped out.
+#[derive(Clone, Copy)]
+struct Columns {
+    resident: bool,
+    swapped: bool,
+}
+
+impl Columns {
+    fn of(rows: &[MemoryRow]) -> Columns {
+        Columns {
+            resident: rows.iter().any(|row| row.resident.is_some()),
+            swapped: rows.iter().any(|row| row.swapped.is_some_and(|bytes| bytes > 0)),
+        }
+    }
 }
 
 /// What shares are of: of what is resident, which is what an operator sees grow, if that is known.
@@ -70,25 +85,23 @@ fn sum(rows: &[MemoryRow], bytes: impl Fn(&MemoryRow) -> Option<u64>) -> Option<
     (unknown <= size(rows) / 100).then(|| whole().filter_map(&bytes).sum())
 }
 
-fn cells(row: &MemoryRow, measure: Measure, swapped: bool) -> Vec<String> {
+fn cells(row: &MemoryRow, measure: Measure, columns: Columns) -> Vec<String> {
     let indent = if row.nested { "    " } else { "  " };
     // Of a part, often only the size is known; of anything else, a blank would look like nothing.
     let unknown = if row.nested { "" } else { "?" };
     let bytes = |value: Option<u64>| value.map_or(unknown.to_owned(), human_bytes);
-    let mut cells = vec![format!("{indent}{}", row.label), human_bytes(row.size), bytes(row.resident)];
-    if swapped {
-        cells.push(bytes(row.swapped));
-    }
+    let mut cells = vec![format!("{indent}{}", row.label), human_bytes(row.size)];
+    cells.extend(columns.resident.then(|| bytes(row.resident)));
+    cells.extend(columns.swapped.then(|| bytes(row.swapped)));
     cells.push(measure.share(row));
     cells
 }
 
-fn total(rows: &[MemoryRow], measure: Measure, swapped: bool) -> Vec<String> {
+fn total(rows: &[MemoryRow], measure: Measure, columns: Columns) -> Vec<String> {
     let bytes = |value: Option<u64>| value.map_or("?".to_owned(), human_bytes);
-    let mut cells = vec!["  total".to_owned(), human_bytes(size(rows)), bytes(sum(rows, |row| row.resident))];
-    if swapped {
-        cells.push(bytes(sum(rows, |row| row.swapped)));
-    }
+    let mut cells = vec!["  total".to_owned(), human_bytes(size(rows))];
+    cells.extend(columns.resident.then(|| bytes(sum(rows, |row| row.resident))));
+    cells.extend(columns.swapped.then(|| bytes(sum(rows, |row| row.swapped))));
     cells.push(match measure {
         Measure::Resident(total) | Measure::Size(total) => share(total, total),
     });

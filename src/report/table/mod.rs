@@ -4,14 +4,14 @@
 
 pub(super) mod bars;
 mod findings;
-mod grid;
+pub(super) mod grid;
 mod header;
 mod memory;
 mod owners;
-mod percent;
+pub(super) mod percent;
 mod pools;
 mod problems;
-mod sizes;
+pub(super) mod sizes;
 
 use super::style::{Line, Look, Style};
 use crate::snapshot::model::Snapshot;
@@ -54,7 +54,7 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
 }
 
 /// A text below a heading: wrapped, each paragraph marked.
-fn paragraph(text: &str, look: Look, style: Style) -> Vec<Line> {
+pub(super) fn paragraph(text: &str, look: Look, style: Style) -> Vec<Line> {
     let first = format!("  {}", style.bullet());
     let lines = super::text::wrap(&style.adapt(text), style.width, &first, "    ");
     lines.into_iter().map(|line| Line::new(look, line)).collect()

@@ -1,7 +1,7 @@
 //! Shares, rounded so that they do not claim more than is true.
 
 /// A share in whole percent. Only nothing is 0 %, and only all is 100 %.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(in crate::report) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return String::new();
     }

@@ -54,7 +54,7 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
 }
 
 /// A bucket's range, as people write sizes: `256K–512K`.
-pub(super) fn bucket_label(from: u64, style: Style) -> String {
+pub(in crate::report) fn bucket_label(from: u64, style: Style) -> String {
     let short = |bytes: u64| match bytes.trailing_zeros() {
         zeros if zeros >= 30 => format!("{}G", bytes >> 30),
         zeros if zeros >= 20 => format!("{}M", bytes >> 20),

@@ -1,0 +1,139 @@
+//! What is at an address, told from a snapshot, and from memory where there is any.
+
+use super::prepared::Prepared;
+use super::referrers;
+use crate::addr::{Addr, AddrRange};
+use crate::malloc::chunk::IN_USE_OVERHEAD;
+use crate::malloc::read::ReadPagemap;
+use crate::snapshot::chunks::{ChunkRow, ChunkTable};
+use crate::snapshot::explanation::{ChunkInfo, Explanation, MappingInfo, SymbolInfo};
+use crate::snapshot::model::{HexAddr, Snapshot};
+use crate::snapshot::pool::PoolRow;
+use crate::target::maps::{Backing, Mapping};
+use crate::target::memory::Memory;
+
+/// What there is besides the snapshot.
+pub struct Context<'a> {
+    /// What is known of the target.
+    pub prepared: &'a Prepared,
+    /// Its memory.
+    pub memory: &'a (dyn Memory + Sync),
+    /// Where that holds anything.
+    pub pagemap: &'a ReadPagemap<'a>,
+    /// True if it cannot change.
+    pub is_still: bool,
+}
+
+/// Explains each address. The snapshot must have its chunks.
+pub fn explain(snapshot: &Snapshot, addresses: &[u64], context: Option<&Context<'_>>) -> Vec<Explanation> {
+    let mut explained: Vec<Explanation> =
+        addresses.iter().map(|at| without_referrers(snapshot, *at, context)).collect();
+    match context {
+        Some(context) => referrers::find(snapshot, context, &mut explained),
+        None => {
+            for explanation in &mut explained {
+                explanation.notes.push(
+                    "a saved snapshot holds no memory: mappings, symbols and who points there are known of a process or a \
+                     core only"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    explained
+}
+
+fn without_referrers(snapshot: &Snapshot, address: u64, context: Option<&Context<'_>>) -> Explanation {
+    let chunk = snapshot.chunks.as_ref().and_then(|chunks: &ChunkTable| chunks.at(address));
+    let pool = chunk.and_then(|chunk| chunk.pool).and_then(|index| snapshot.pools.get(index as usize));
+    let mut explanation = Explanation {
+        address: HexAddr(address),
+        chunk: chunk.map(|chunk| chunk_info(snapshot, &chunk, address)),
+        pool: pool.cloned(),
+        place_in_pool: chunk.zip(pool).map(|(chunk, pool)| place_in_pool(&chunk, pool, context)),
+        ..Explanation::default()
+    };
+    if let Some(context) = context {
+        let mapping = context.prepared.maps.at(Addr(address));
+        explanation.mapping = mapping.map(mapping_info);
+        explanation.symbol = symbol_at(context.prepared, Addr(address));
+        if mapping.is_none() {
+            explanation.notes.push(format!("nothing is mapped at {address:#x}"));
+        }
+    }
+    if snapshot.chunks.is_none() {
+        explanation
+            .notes
+            .push("the snapshot has no rows of chunks: what lies there on the heap is not known".to_owned());
+    }
+    explanation
+}
+
+fn chunk_info(snapshot: &Snapshot, chunk: &ChunkRow, address: u64) -> ChunkInfo {
+    let owner = chunk.owner.and_then(|index| snapshot.owners.get(index as usize));
+    ChunkInfo {
+        address: HexAddr(chunk.address),
+        size: chunk.size,
+        state: chunk.state,
+        arena: chunk.arena,
+        offset: address.wrapping_sub(chunk.address) as i64,
+        owner: owner.map(|owner| owner.owner.clone()),
+        label: owner.map(|owner| owner.label.clone()),
+    }
+}
+
+/// A block states its own end, so many bytes behind its start as its pool's blocks have. Without memory to look at, the
+/// chunk's size tells: malloc gives at most 24 bytes more than were asked for.
+fn place_in_pool(chunk: &ChunkRow, pool: &PoolRow, context: Option<&Context<'_>>) -> &'static str {
+    if chunk.address == pool.address.0 {
+        return "header";
+    }
+    let surplus = (chunk.size - IN_USE_OVERHEAD.min(chunk.size)).checked_sub(pool.block_size);
+    let has_size = surplus.is_some_and(|surplus| surplus <= 24);
+    let stated = context.and_then(|context| {
+        let end = context.prepared.nginx.as_ref()?.pools.end;
+        context.memory.read_u64(Addr(chunk.address) + end).ok()
+    });
+    let is_block = has_size && stated.is_none_or(|end| end.wrapping_sub(chunk.address) == pool.block_size);
+    if is_block { "block" } else { "large" }
+}
+
+fn mapping_info(mapping: &Mapping) -> MappingInfo {
+    let right = |has: bool, letter| if has { letter } else { '-' };
+    let (what, file_offset) = match &mapping.backing {
+        Backing::Heap => ("brk heap".to_owned(), None),
+        Backing::Stack => ("stack".to_owned(), None),
+        Backing::File { path, .. } => (path.display().to_string(), Some(mapping.file_offset)),
+        Backing::SharedMemory => ("shared memory".to_owned(), None),
+        Backing::Anonymous => ("anonymous".to_owned(), None),
+        Backing::Kernel => ("kernel".to_owned(), None),
+    };
+    MappingInfo {
+        start: HexAddr(mapping.range.start.0),
+        end: HexAddr(mapping.range.end.0),
+        rights: [right(mapping.readable, 'r'), right(mapping.writable, 'w'), right(mapping.executable, 'x')]
+            .into_iter()
+            .collect(),
+        what,
+        file_offset,
+    }
+}
+
+/// The symbol of the binary or of glibc that covers an address.
+pub fn symbol_at(prepared: &Prepared, address: Addr) -> Option<SymbolInfo> {
+    let modules = [Some(&prepared.binary), prepared.library.as_ref()];
+    modules.into_iter().flatten().find_map(|module| {
+        let (symbol, offset) = module.debug.symbol_at(module.bias.to_file(address))?;
+        Some(SymbolInfo { name: symbol.name.to_string(), offset, file: module.debug.path().display().to_string() })
+    })
+}
+
+/// What is searched for those who point to what an explanation is of: the chunk's memory, or the address alone; nothing, if
+/// nothing is mapped there.
+pub fn wanted(explanation: &Explanation) -> AddrRange {
+    match &explanation.chunk {
+        Some(chunk) => AddrRange::sized(Addr(chunk.address.0), chunk.size.saturating_sub(IN_USE_OVERHEAD)),
+        None if explanation.mapping.is_none() => AddrRange::sized(Addr::NULL, 0),
+        None => AddrRange::sized(Addr(explanation.address.0), 1),
+    }
+}

@@ -1,0 +1,77 @@
+//! Where snapshots come from: a running process, a core, or a file that one was saved in.
+
+use super::plan::Target;
+use crate::analysis::{self, Options, Progress};
+use crate::snapshot::explanation::Explanation;
+use crate::snapshot::file::{self, Wanted};
+use crate::snapshot::model::Snapshot;
+use std::path::Path;
+
+/// Makes snapshots of targets.
+pub(super) trait Obtain {
+    /// The snapshots of a target: one, or as many as its file holds.
+    fn obtain(
+        &self,
+        target: &Target,
+        wanted: Wanted,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Vec<Snapshot>>;
+
+    /// What is at these addresses.
+    fn explain(
+        &self,
+        target: &Target,
+        addresses: &[u64],
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<(Snapshot, Vec<Explanation>)>;
+}
+
+/// The real ones.
+pub(super) struct Real;
+
+impl Obtain for Real {
+    fn obtain(
+        &self,
+        target: &Target,
+        wanted: Wanted,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<Vec<Snapshot>> {
+        Ok(match target {
+            Target::Pid(pid) => vec![analysis::take(*pid, options, progress)?],
+            Target::Core(path) => vec![analysis::read_core(path, options, progress)?],
+            Target::File(path) if is_snapshot(path) => {
+                progress.step("reading the snapshot");
+                vec![file::load(path, wanted)?]
+            }
+            Target::File(path) => vec![analysis::read_core(path, options, progress)?],
+        })
+    }
+
+    fn explain(
+        &self,
+        target: &Target,
+        addresses: &[u64],
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> anyhow::Result<(Snapshot, Vec<Explanation>)> {
+        Ok(match target {
+            Target::Pid(pid) => analysis::explain_live(*pid, addresses, options, progress)?,
+            Target::Core(path) => analysis::explain_core(path, addresses, options, progress)?,
+            Target::File(path) if is_snapshot(path) => {
+                let snapshot = file::load(path, Wanted { pools: true, chunks: true })?;
+                let explained = analysis::explain_saved(&snapshot, addresses);
+                (snapshot, explained)
+            }
+            Target::File(path) => analysis::explain_core(path, addresses, options, progress)?,
+        })
+    }
+}
+
+/// True if the file is a saved snapshot, whatever its name. What cannot be looked at is none: reading it as a core then says
+/// why.
+fn is_snapshot(path: &Path) -> bool {
+    file::look_at(path).is_ok_and(file::Look::is_snapshot)
+}

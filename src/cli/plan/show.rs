@@ -1,0 +1,79 @@
+//! Commands that show whole snapshots.
+
+use super::target::check_directory;
+use super::{Save, ShowFormat, Target, Task, conflict};
+use crate::cli::args::{ReportArgs, ReportFormat, SnapshotArgs, SnapshotFormat, TargetArg};
+use crate::report::style::Style;
+use crate::report::table::Page;
+use std::path::PathBuf;
+
+const SNAPSHOT: &str = "snapshot";
+const REPORT: &str = "report";
+
+/// `poolscope snapshot`.
+pub(super) fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::Error> {
+    let typed = args.targets.into_iter().map(|typed| Target::of(SNAPSHOT, typed));
+    let core = args.core.core.map(|core| Target::of_core(SNAPSHOT, core));
+    let targets = typed.chain(core).collect::<Result<Vec<_>, _>>()?;
+    let save = args.output.map(|output| save(output, targets.len())).transpose()?;
+    let format = match args.format {
+        SnapshotFormat::Table if args.chunks => return Err(chunks_without_json(SNAPSHOT)),
+        SnapshotFormat::Table => ShowFormat::Table(page(args.top, style)),
+        _ if args.top.is_some() => return Err(top_without_table(SNAPSHOT)),
+        SnapshotFormat::Json => ShowFormat::Json { chunks: args.chunks },
+        SnapshotFormat::Openmetrics if args.chunks => return Err(chunks_without_json(SNAPSHOT)),
+        SnapshotFormat::Openmetrics => ShowFormat::OpenMetrics,
+    };
+    Ok(Task::Show { targets, format, save })
+}
+
+/// `poolscope report`.
+pub(super) fn report(args: ReportArgs, style: Style) -> Result<Task, clap::Error> {
+    let typed = args.files.into_iter().map(|file| Target::of(REPORT, TargetArg::File(file)));
+    let targets = typed.collect::<Result<Vec<_>, _>>()?;
+    if args.chunks && args.format != ReportFormat::Json {
+        return Err(chunks_without_json(REPORT));
+    }
+    if args.top.is_some() && args.format != ReportFormat::Table {
+        return Err(top_without_table(REPORT));
+    }
+    let format = match (args.format, args.output) {
+        (ReportFormat::Parquet, Some(directory)) => {
+            check_directory(REPORT, "--output", &directory, "one to write the two tables into")?;
+            ShowFormat::Parquet { directory }
+        }
+        (ReportFormat::Parquet, None) => {
+            return Err(conflict(REPORT, "--format parquet needs --output DIR: it writes two files"));
+        }
+        (_, Some(_)) => {
+            return Err(conflict(REPORT, "--output is for --format parquet: other formats go to standard output"));
+        }
+        (ReportFormat::Json, None) => ShowFormat::Json { chunks: args.chunks },
+        (ReportFormat::Openmetrics, None) => ShowFormat::OpenMetrics,
+        (ReportFormat::Table, None) => ShowFormat::Table(page(args.top, style)),
+    };
+    Ok(Task::Show { targets, format, save: None })
+}
+
+fn page(top: Option<u32>, style: Style) -> Page {
+    Page { style, top: top.map_or(0, |top| top as usize) }
+}
+
+fn chunks_without_json(command: &str) -> clap::Error {
+    conflict(command, "--chunks needs --format json: to list chunks for people, use `poolscope chunks`")
+}
+
+fn top_without_table(command: &str) -> clap::Error {
+    conflict(command, "--top is for the table: other formats hold all pools")
+}
+
+fn save(output: PathBuf, targets: usize) -> Result<Save, clap::Error> {
+    match output.is_dir() {
+        true => Ok(Save::Directory(output)),
+        false if targets > 1 => Err(conflict(
+            SNAPSHOT,
+            "--output must be a directory for several processes: each is saved in a file of its own",
+        )),
+        false => Ok(Save::File(output)),
+    }
+}

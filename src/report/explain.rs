@@ -1,0 +1,121 @@
+//! What is at an address, for people.
+
+use super::owner_name::owner_name;
+use super::style::{Line, Look, Style};
+use super::text::{printable, wrap};
+use crate::snapshot::explanation::{ChunkInfo, Explanation, Referrer, Referrers};
+use crate::snapshot::human::{counted, human_bytes, human_count};
+use std::io::{self, Write};
+
+/// Columns for what a line is about.
+const NAMES: usize = 12;
+
+/// Writes an explanation, with at most `top` of those who point there.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(explanation: &Explanation, style: Style, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    for line in lines(explanation, style, top) {
+        writeln!(out, "{}", line.painted(style))?;
+    }
+    Ok(())
+}
+
+fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
+    let mut lines = vec![Line::new(Look::Title, explanation.address.to_string())];
+    let mut add = |name: &str, text: String| lines.extend(fact(name, &text, style));
+    if let Some(mapping) = &explanation.mapping {
+        let offset = mapping.file_offset.map(|offset| format!(", from offset {offset:#x}")).unwrap_or_default();
+        add("mapping", format!("{}-{} {} {}{offset}", mapping.start, mapping.end, mapping.rights, mapping.what));
+    }
+    if let Some(symbol) = &explanation.symbol {
+        add("symbol", format!("{symbol} in {}", symbol.file));
+    }
+    if let Some(chunk) = &explanation.chunk {
+        add("chunk", chunk_text(chunk));
+        if let Some(label) = chunk.label.as_ref().filter(|_| explanation.pool.is_none()) {
+            add("owner", label.clone());
+        }
+    }
+    if let Some(pool) = &explanation.pool {
+        let place = match explanation.place_in_pool {
+            Some("header") => "its first block, which begins with the ngx_pool_t",
+            Some("block") => "one of its blocks",
+            Some("large") => "one of its large allocations",
+            _ => "a part of it",
+        };
+        add("pool", format!("{} ({place})", pool.address));
+        add("owner", format!("{}: {}", owner_name(pool, usize::MAX, style), pool.owner.label));
+        add(
+            "holds",
+            format!(
+                "{} in {} and {}, {} handed out",
+                human_bytes(pool.bytes()),
+                counted(pool.blocks, "block"),
+                counted(pool.large, "large allocation"),
+                human_bytes(pool.used)
+            ),
+        );
+        if let Some(references) = pool.references {
+            add("kept by", counted(references, "reference"));
+        }
+        add("path", if pool.path().is_empty() { "no known root leads there".to_owned() } else { pool.path() });
+    }
+    if let Some(referrers) = &explanation.referrers {
+        lines.extend(referrer_lines(referrers, explanation.chunk.is_some(), style, top));
+    }
+    for note in &explanation.notes {
+        lines.extend(fact("note", note, style));
+    }
+    lines
+}
+
+fn fact(name: &str, text: &str, style: Style) -> Vec<Line> {
+    let first = format!("  {name:<NAMES$}");
+    let lines = wrap(&style.adapt(text), style.width, &first, &" ".repeat(NAMES + 2));
+    lines.into_iter().map(|line| Line::new(Look::Plain, line)).collect()
+}
+
+fn chunk_text(chunk: &ChunkInfo) -> String {
+    let place = match chunk.offset {
+        0 => "its first byte".to_owned(),
+        offset if offset < 0 => format!("its header, {} before the memory", counted(offset.unsigned_abs(), "byte")),
+        offset => format!("{offset:#x} in"),
+    };
+    let (size, state) = (human_bytes(chunk.size), chunk.state.name().replace('_', " "));
+    format!("{}, {size} ({} bytes), {state}, arena {}: {place}", chunk.address, chunk.size, chunk.arena)
+}
+
+fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usize) -> Vec<Line> {
+    let what = if is_chunk { "into the chunk" } else { "to the address" };
+    let how = if referrers.exact { "" } else { ", while the process ran" };
+    let searched = format!("{} of private memory searched{how}; registers are not", human_bytes(referrers.searched));
+    let head = match referrers.count {
+        0 => format!("nothing points {what} ({searched})"),
+        1 => format!("1 word points {what} ({searched})"),
+        count => format!("{} words point {what} ({searched})", human_count(count)),
+    };
+    let mut lines = fact("pointed to", &head, style);
+    if referrers.by_owner.len() > 1 {
+        let kinds: Vec<String> =
+            referrers.by_owner.iter().map(|(owner, count)| format!("{} in {owner}", human_count(*count))).collect();
+        let of = match referrers.count > referrers.list.len() as u64 {
+            true => format!("of the first {}: ", human_count(referrers.list.len() as u64)),
+            false => String::new(),
+        };
+        lines.extend(fact("", &format!("{of}{}", kinds.join(", ")), style));
+    }
+    lines.extend(referrers.list.iter().take(top).flat_map(|referrer| place(referrer, style)));
+    let left = referrers.count.saturating_sub(referrers.list.len().min(top) as u64);
+    if left > 0 {
+        lines.extend(fact("", &format!("and {} more", human_count(left)), style));
+    }
+    lines
+}
+
+fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
+    let offset = if referrer.offset > 0 { format!("+{:#x}", referrer.offset) } else { String::new() };
+    let text = format!("{} {}, {}{offset}", referrer.at, printable(&referrer.owner, true), referrer.place);
+    let lines = wrap(&style.adapt(&text), style.width, &" ".repeat(NAMES + 2), &" ".repeat(NAMES + 4));
+    lines.into_iter().map(|line| Line::new(Look::Detail, line)).collect()
+}
