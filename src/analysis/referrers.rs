@@ -36,10 +36,11 @@ pub fn find(snapshot: &Snapshot, context: &Context<'_>, explained: &mut [Explana
     for (index, explanation) in
         explained.iter_mut().enumerate().filter(|(_, explanation)| explanation.mapping.is_some())
     {
-        let own: Vec<Referrer> = hits
+        let own: Vec<(Usefulness, Referrer)> = hits
             .iter()
             .filter(|hit| hit.wanted == index)
-            .map(|hit| describe(snapshot, context, hit, chunks.get(&hit.at)))
+            .map(|hit| (chunks.get(&hit.at), hit))
+            .map(|(chunk, hit)| (usefulness(snapshot, explanation, chunk), describe(snapshot, context, hit, chunk)))
             .collect();
         explanation.referrers = Some(sum_up(own, counts.get(index).copied().unwrap_or(0), searched, context.is_still));
     }
@@ -149,14 +150,35 @@ fn describe(snapshot: &Snapshot, context: &Context<'_>, hit: &Hit, chunk: Option
     }
 }
 
-fn sum_up(mut list: Vec<Referrer>, count: u64, searched: u64, exact: bool) -> Referrers {
+/// How much a pointer says, most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Usefulness {
+    /// It lies with somebody else, who may be what keeps the memory.
+    Other,
+    /// It lies in the same pool.
+    Own,
+    /// It lies in a chunk that is not in use.
+    Stale,
+}
+
+fn usefulness(snapshot: &Snapshot, explanation: &Explanation, chunk: Option<&ChunkRow>) -> Usefulness {
+    let pool = chunk.and_then(|chunk| chunk.pool).and_then(|index| snapshot.pools.get(index as usize));
+    match (chunk.map(|chunk| chunk.state), pool, &explanation.pool) {
+        (Some(state), ..) if state != ChunkState::InUse => Usefulness::Stale,
+        (_, Some(pool), Some(own)) if pool.address == own.address => Usefulness::Own,
+        _ => Usefulness::Other,
+    }
+}
+
+fn sum_up(mut list: Vec<(Usefulness, Referrer)>, count: u64, searched: u64, exact: bool) -> Referrers {
     let mut by_owner: FxHashMap<&str, u64> = FxHashMap::default();
-    for referrer in &list {
+    for (_, referrer) in &list {
         *by_owner.entry(&referrer.owner).or_default() += 1;
     }
     let mut by_owner: Vec<(String, u64)> =
         by_owner.into_iter().map(|(owner, count)| (owner.to_owned(), count)).collect();
     by_owner.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    list.sort_by_key(|referrer| (referrer.owner == "free", referrer.at));
+    list.sort_by_key(|(usefulness, referrer)| (*usefulness, referrer.at));
+    let list = list.into_iter().map(|(_, referrer)| referrer).collect();
     Referrers { count, searched, exact, by_owner, list }
 }

@@ -114,8 +114,13 @@ fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usiz
 }
 
 fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
-    let offset = if referrer.offset > 0 { format!("+{:#x}", referrer.offset) } else { String::new() };
-    let text = format!("{} {}, {}{offset}", referrer.at, printable(&referrer.owner, true), referrer.place);
+    let offset = match (referrer.owner.as_str(), referrer.offset) {
+        (_, 0) => String::new(),
+        ("variables", offset) => format!("+{offset:#x}"),
+        ("stack" | "other", _) => String::new(),
+        (_, offset) => format!(", {offset:#x} into its chunk"),
+    };
+    let text = format!("{} {}: {}{offset}", referrer.at, printable(&referrer.owner, true), referrer.place);
     let lines = wrap(&style.adapt(&text), style.width, &" ".repeat(NAMES + 2), &" ".repeat(NAMES + 4));
     lines.into_iter().map(|line| Line::new(Look::Detail, line)).collect()
 }

@@ -98,7 +98,8 @@ pub struct Referrers {
     /// How many are in memory of each owner, most first. `stack`, `variables` and `other` are not on the heap; `free` are
     /// in chunks that are not in use: what is left there says nothing.
     pub by_owner: Vec<(String, u64)>,
-    /// The first ones, in the order of their addresses, those that say something before those that do not.
+    /// The first ones in the order of their addresses: those in memory of others first, then those in the same pool, then
+    /// those in chunks that are not in use.
     pub list: Vec<Referrer>,
 }
 

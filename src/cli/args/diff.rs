@@ -14,7 +14,7 @@ use std::path::PathBuf;
 )]
 pub struct DiffArgs {
     /// Two or more: saved snapshots, core dumps, or process ids
-    #[arg(value_name = "OLD NEW", required = true, num_args = 2.., value_parser = parse_target)]
+    #[arg(value_names = ["OLD", "NEW"], required = true, num_args = 2.., value_parser = parse_target)]
     pub targets: Vec<TargetArg>,
     /// The binary that cores are of, if it is not where it was
     #[arg(long, value_name = "FILE")]

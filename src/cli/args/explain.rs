@@ -11,7 +11,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 )]
 pub struct ExplainArgs {
     /// Process id of an nginx worker, or a saved snapshot or core dump (not with --core), and then addresses in hex
-    #[arg(value_name = "PID|FILE ADDRESS", required = true)]
+    #[arg(value_names = ["PID|FILE", "ADDRESS"], required = true, num_args = 1..)]
     pub words: Vec<String>,
     /// Where a core is.
     #[command(flatten)]
