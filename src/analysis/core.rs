@@ -1,7 +1,7 @@
 //! A core: who it was, what it ran, and what its memory holds. From there on it is read as a stopped process is.
 
 use super::capture::CACHE_LIMIT;
-use super::modules::{LoadedModule, load_both};
+use super::modules::{KnownFiles, LoadedModule, load_both};
 use super::prepared::{About, Glibc, Prepared};
 use super::reading::{Reader, Reading};
 use super::{Options, Progress, SnapshotError};
@@ -30,7 +30,12 @@ pub struct CoreTarget {
 ///
 /// # Errors
 /// [`SnapshotError`] if it is no core, or if the binary or glibc is nowhere to be found.
-pub fn prepare(path: &Path, options: &Options, progress: &dyn Progress) -> Result<CoreTarget, SnapshotError> {
+pub fn prepare(
+    path: &Path,
+    options: &Options,
+    known: &KnownFiles,
+    progress: &dyn Progress,
+) -> Result<CoreTarget, SnapshotError> {
     progress.step("reading the core");
     let mut core = Core::open(path)?;
     let modules = core.modules();
@@ -50,7 +55,7 @@ pub fn prepare(path: &Path, options: &Options, progress: &dyn Progress) -> Resul
     let mut search = options.debug.clone();
     search.root = options.core_files.sysroot.clone();
     let library = library.zip(found).map(|(library, found)| module_of(library, found));
-    let (binary, library) = load_both(module_of(executable, binary), library, &search)?;
+    let (binary, library) = load_both(module_of(executable, binary), library, &search, known)?;
     let prepared = prepare_found(&core, executable, binary, library, notes);
     Ok(CoreTarget { core, prepared })
 }

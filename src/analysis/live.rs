@@ -1,6 +1,6 @@
 //! A live process, prepared while it runs: who it is, what it runs, and what its debug info says.
 
-use super::modules::load_both;
+use super::modules::{KnownFiles, load_both};
 use super::prepared::{About, Prepared};
 use super::{Options, Progress, SnapshotError};
 use crate::malloc::allocator::is_glibc;
@@ -39,7 +39,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
     progress.step("reading debug info");
     let mut search = options.debug.clone();
     search.root = root_of(pid);
-    let (binary, library) = load_both(binary, library, &search)?;
+    let (binary, library) = load_both(binary, library, &search, &KnownFiles::default())?;
     let about = About {
         source: SourceInfo { kind: "process".to_owned(), ..SourceInfo::default() },
         process: describe(&process),

@@ -24,6 +24,7 @@ use crate::snapshot::model::Snapshot;
 use core::CoreTarget;
 use explain::Context;
 use live::LiveTarget;
+use modules::KnownFiles;
 use std::path::{Path, PathBuf};
 
 /// What to do besides the ordinary.
@@ -88,8 +89,30 @@ fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> R
 /// [`SnapshotError`]. What can be told of a core in part (it was cut off, no debug info) is a snapshot with notes, not an
 /// error.
 pub fn read_core(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    let target = core::prepare(path, options, progress)?;
-    read_core_of(&target, options.with_chunks, progress)
+    CoreReader::new(options.clone()).read(path, progress)
+}
+
+/// Reads cores one after the other, or several at once: what the debug info of a file says is read only once.
+#[derive(Debug)]
+pub struct CoreReader {
+    options: Options,
+    known: KnownFiles,
+}
+
+impl CoreReader {
+    /// A reader that has read nothing.
+    pub fn new(options: Options) -> CoreReader {
+        CoreReader { options, known: KnownFiles::default() }
+    }
+
+    /// Takes a snapshot of the process that a core was saved of.
+    ///
+    /// # Errors
+    /// Those of [`read_core`].
+    pub fn read(&self, path: &Path, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
+        let target = core::prepare(path, &self.options, &self.known, progress)?;
+        read_core_of(&target, self.options.with_chunks, progress)
+    }
 }
 
 fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
@@ -132,7 +155,7 @@ pub fn explain_core(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Explained, SnapshotError> {
-    let target = core::prepare(path, options, progress)?;
+    let target = core::prepare(path, options, &KnownFiles::default(), progress)?;
     let snapshot = read_core_of(&target, true, progress)?;
     progress.step("looking who points there");
     let pagemap = |ranges: &[AddrRange]| target.core.pagemap(ranges);

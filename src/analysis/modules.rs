@@ -6,11 +6,15 @@ use crate::debug::{Binary, DebugInfo, SearchOptions, Segment, Verified};
 use crate::nginx::version::{glibc_version, server_version};
 use crate::snapshot::model::LayoutSource;
 use crate::target::modules::Module;
+use rustc_hash::FxHashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A module with its debug info.
 pub struct LoadedModule {
     /// What is known of it.
-    pub debug: DebugInfo,
+    pub debug: Arc<DebugInfo>,
     /// What was added to its addresses.
     pub bias: LoadBias,
     /// Where its layouts come from.
@@ -19,15 +23,51 @@ pub struct LoadedModule {
     pub version: Option<String>,
 }
 
+/// What was read of files, for other processes of the same files: that takes longer than to read a heap.
+#[derive(Debug, Default)]
+pub struct KnownFiles(Mutex<FxHashMap<FileKey, KnownFile>>);
+
+/// A file as it was: path, device, inode, length in bytes, and when it was last changed, in seconds and nanoseconds.
+type FileKey = (PathBuf, u64, u64, u64, (i64, i64));
+
+#[derive(Debug, Clone)]
+struct KnownFile {
+    debug: Arc<DebugInfo>,
+    version: Option<String>,
+}
+
+impl KnownFiles {
+    /// What is known of the file of `module`; it is read if that is nothing. `options` are always the same.
+    fn get(
+        &self,
+        module: Module,
+        options: &SearchOptions,
+        version: fn(&[u8]) -> Option<String>,
+    ) -> Result<KnownFile, SnapshotError> {
+        let key =
+            module.file.metadata().ok().map(|file| {
+                (module.path.clone(), file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))
+            });
+        let files = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = key.as_ref().and_then(|key| files().get(key).cloned()) {
+            return Ok(known);
+        }
+        let known = read(module, options, version)?;
+        key.map(|key| files().insert(key, known.clone()));
+        Ok(known)
+    }
+}
+
 /// Loads the binary and glibc at the same time: each takes some tens of milliseconds.
 pub fn load_both(
     binary: Module,
     library: Option<Module>,
     options: &SearchOptions,
+    known: &KnownFiles,
 ) -> Result<(LoadedModule, Option<LoadedModule>), SnapshotError> {
     std::thread::scope(|scope| {
-        let library = library.map(|library| scope.spawn(move || load(library, options, glibc_version)));
-        let binary = load(binary, options, server_version)?;
+        let library = library.map(|library| scope.spawn(move || load(library, options, known, glibc_version)));
+        let binary = load(binary, options, known, server_version)?;
         let library = match library.map(|thread| thread.join()) {
             Some(Ok(loaded)) => Some(loaded?),
             Some(Err(panic)) => std::panic::resume_unwind(panic),
@@ -40,16 +80,26 @@ pub fn load_both(
 fn load(
     module: Module,
     options: &SearchOptions,
+    known: &KnownFiles,
     version: fn(&[u8]) -> Option<String>,
 ) -> Result<LoadedModule, SnapshotError> {
+    let mappings = module.mappings.clone();
+    let KnownFile { debug, version } = known.get(module, options, version)?;
+    let bias = load_bias(&mappings, debug.segments()).unwrap_or_default();
+    Ok(LoadedModule { source: LayoutSource::of(&debug), debug, bias, version })
+}
+
+fn read(
+    module: Module,
+    options: &SearchOptions,
+    version: fn(&[u8]) -> Option<String>,
+) -> Result<KnownFile, SnapshotError> {
     // SAFETY: the file is only read, and a package manager replaces files instead of writing into them. Should somebody
     // truncate it all the same, reading beyond its new end raises SIGBUS and ends us; the target is not stopped yet.
     let bytes = unsafe { memmap2::Mmap::map(&module.file) };
     let version = bytes.ok().and_then(|bytes| version(&bytes));
     let binary = Binary { file: module.file, path: module.path };
-    let debug = DebugInfo::load(&binary, options)?;
-    let bias = load_bias(&module.mappings, debug.segments()).unwrap_or_default();
-    Ok(LoadedModule { source: LayoutSource::of(&debug), debug, bias, version })
+    Ok(KnownFile { debug: Arc::new(DebugInfo::load(&binary, options)?), version })
 }
 
 /// The load bias: how far a mapping of the file lies from where the segment that it shows says it should be.

@@ -40,6 +40,9 @@ pub(super) fn shortcoming(snapshot: &Snapshot) -> Option<String> {
     } else if !snapshot.is_complete() {
         missing.push("some of what was found does not agree".to_owned());
     }
+    if snapshot.source.missing > 0 {
+        missing.push(format!("{} bytes of the core are missing", snapshot.source.missing));
+    }
     // For every command: rows of chunks name the kind of owner, too.
     if Scope::of(snapshot) == Scope::PoolsOnly {
         missing.push("owners of pools are not known without nginx's debug info".to_owned());

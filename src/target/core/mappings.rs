@@ -5,6 +5,7 @@ use super::notes::MappedFile;
 use super::segments::Segment;
 use crate::addr::{Addr, AddrRange};
 use crate::target::maps::{Backing, Mapping, Maps, file_backing};
+use crate::target::memory::Memory;
 
 /// Where x86_64 Linux maps its legacy `vsyscall` page in every process.
 const VSYSCALL: Addr = Addr(0xffff_ffff_ff60_0000);
@@ -26,6 +27,7 @@ impl Core {
             self.add_segment(segment, &mut mappings);
         }
         self.mark_kernels(&mut mappings);
+        self.mark_reserves(&mut mappings);
         let mut maps = Maps(mappings);
         self.mark_stack(&mut maps);
         maps
@@ -61,6 +63,19 @@ impl Core {
             if is_vdso || is_below || mapping.range.start == VSYSCALL {
                 mapping.backing = Backing::Kernel;
             }
+        }
+    }
+
+    /// Address space that nobody may access: guard pages of thread stacks, what an arena has not used yet. gcore (gdb's
+    /// `gcore_create_callback`) says that it can be read, saves zeroes for it, and writes the same of what can be read alone;
+    /// but who makes memory that can never be written again has put something there, and looks for it at the start.
+    fn mark_reserves(&self, mappings: &mut [Mapping]) {
+        let is_read_only = |mapping: &Mapping| mapping.readable && !mapping.writable && !mapping.executable;
+        let anonymous = mappings.iter_mut().filter(|mapping| mapping.backing == Backing::Anonymous);
+        for mapping in anonymous.filter(|mapping| is_read_only(mapping)) {
+            let mut page = vec![0; self.page_size.min(mapping.range.len()) as usize];
+            let is_known = self.read(mapping.range.start, &mut page).is_ok();
+            mapping.readable = !(is_known && page.iter().all(|byte| *byte == 0));
         }
     }
 

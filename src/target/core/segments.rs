@@ -9,6 +9,15 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+/// Where memory can end at most: nobody's does in the last MiB (the largest page size that is believed), and there the page
+/// after the last one would be page 0 again, from where a search would go through all of the address space.
+const TOP: Addr = Addr(u64::MAX << 20);
+
+/// The part of a range that can be there; damaged headers claim others.
+fn possible(range: AddrRange) -> AddrRange {
+    AddrRange::new(range.start.min(TOP), range.end.min(TOP))
+}
+
 /// One piece of memory.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
@@ -57,7 +66,7 @@ impl Segments {
     /// binaries; their rights are not known then, but nobody had written to them.
     pub(super) fn add_unlisted<'a>(&mut self, files: impl Iterator<Item = &'a AddrRange>) {
         let mut unlisted = Vec::new();
-        for range in files {
+        for range in files.map(|range| possible(*range)) {
             let mut at = range.start;
             let first = self.list.partition_point(|segment| segment.range.end <= at);
             for segment in self.list.iter().skip(first).take_while(|segment| segment.range.start < range.end) {
@@ -160,7 +169,7 @@ impl Segments {
 
 impl Segment {
     fn new(program: &ProgramHeader) -> Segment {
-        let range = AddrRange::sized(Addr(program.address), program.memory_size);
+        let range = possible(AddrRange::sized(Addr(program.address), program.memory_size));
         let may = |flag: elf::ProgramFlags| program.flags & flag.0 != 0;
         Segment {
             range,
