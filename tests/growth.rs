@@ -2,7 +2,7 @@
 
 use poolscope::analysis::{Options, Silent, take};
 use poolscope::debug::SearchOptions;
-use poolscope::diff::{Diff, Fate, Moved, Relation, Trend, Verdict};
+use poolscope::diff::{Diff, Fate, Moved, Relation, Steadiness, Trend, Verdict};
 use poolscope::snapshot::file::{Wanted, load, save};
 use poolscope::snapshot::model::Snapshot;
 use poolscope_fixtures::{Leak, LeakPlan, Nginx};
@@ -117,6 +117,7 @@ fn a_leak_that_goes_on_is_a_steady_trend() {
     assert_eq!(trend.overall.pools.as_ref().unwrap().by_kind["request"].appeared, 24);
     let words = trend.summary().join(" ");
     assert!(words.contains("4 of 4 intervals"), "{words}");
+    assert_eq!(trend.in_use.as_ref().unwrap().steadiness, Steadiness::Steady);
 }
 
 #[test]

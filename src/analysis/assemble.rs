@@ -68,7 +68,7 @@ pub fn with_heap(
 fn frame(prepared: &Prepared) -> Snapshot {
     let mut process = prepared.process.clone();
     process.role = role(&process.title).to_owned();
-    let since_1970 = prepared.taken_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = prepared.taken_at.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     Snapshot {
         schema_version: SCHEMA_VERSION,
         poolscope_version: env!("CARGO_PKG_VERSION").to_owned(),

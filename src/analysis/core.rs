@@ -16,7 +16,6 @@ use crate::target::core::{Core, CoreModule};
 use crate::target::maps::Maps;
 use crate::target::modules::Module;
 use std::path::Path;
-use std::time::SystemTime;
 
 /// A core that is ready to be read.
 pub struct CoreTarget {
@@ -71,7 +70,7 @@ fn prepare_found(
         source: describe_source(core),
         process: describe(core, executable),
         limits: None,
-        taken_at: core.written_at().unwrap_or_else(SystemTime::now),
+        taken_at: core.written_at(),
         maps: core.maps(),
         page_size: core.page_size(),
         notes,

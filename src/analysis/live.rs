@@ -44,7 +44,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         source: SourceInfo { kind: "process".to_owned(), ..SourceInfo::default() },
         process: describe(&process),
         limits: Some(limits_of(pid)),
-        taken_at: SystemTime::now(),
+        taken_at: Some(SystemTime::now()),
         maps,
         page_size: crate::target::page_size(),
         notes: Vec::new(),

@@ -34,8 +34,8 @@ pub struct Prepared {
     pub process: ProcessInfo,
     /// How much memory it can get.
     pub limits: Option<Limits>,
-    /// When what is shown of it was so.
-    pub taken_at: SystemTime,
+    /// When what is shown of it was so, if that is known.
+    pub taken_at: Option<SystemTime>,
     /// Its mappings; of a live process with what was resident before the stop.
     pub maps: Maps,
     /// Page size in bytes.
@@ -64,8 +64,8 @@ pub struct About {
     pub process: ProcessInfo,
     /// How much memory it can get.
     pub limits: Option<Limits>,
-    /// When what is shown of it was so.
-    pub taken_at: SystemTime,
+    /// When what is shown of it was so, if that is known.
+    pub taken_at: Option<SystemTime>,
     /// Its mappings.
     pub maps: Maps,
     /// Page size in bytes.

@@ -12,7 +12,10 @@ use rustc_hash::FxHashMap;
 /// Bytes that are read at once.
 const WINDOW: u64 = 1 << 20;
 
-/// How many places are kept of each explanation; all are counted.
+/// How many places are looked at of each explanation; all are counted.
+const LOOKED_AT: usize = 1 << 16;
+
+/// How many of these are kept, the most useful ones.
 const KEPT: usize = 1000;
 
 /// A word that points into one of the wanted ranges.
@@ -92,7 +95,7 @@ fn note(at: Addr, value: Addr, targets: &[AddrRange], counts: &mut [u64], hits: 
     for (wanted, _) in targets.iter().enumerate().filter(|(_, target)| target.contains(value)) {
         if let Some(count) = counts.get_mut(wanted) {
             *count += 1;
-            if *count <= KEPT as u64 {
+            if *count <= LOOKED_AT as u64 {
                 hits.push(Hit { at, value, wanted });
             }
         }
@@ -179,6 +182,6 @@ fn sum_up(mut list: Vec<(Usefulness, Referrer)>, count: u64, searched: u64, exac
         by_owner.into_iter().map(|(owner, count)| (owner.to_owned(), count)).collect();
     by_owner.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     list.sort_by_key(|(usefulness, referrer)| (*usefulness, referrer.at));
-    let list = list.into_iter().map(|(_, referrer)| referrer).collect();
+    let list = list.into_iter().take(KEPT).map(|(_, referrer)| referrer).collect();
     Referrers { count, searched, exact, by_owner, list }
 }

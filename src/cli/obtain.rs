@@ -42,7 +42,7 @@ impl Obtain for Real {
         Ok(match target {
             Target::Pid(pid) => vec![analysis::take(*pid, options, progress)?],
             Target::Core(path) => vec![analysis::read_core(path, options, progress)?],
-            Target::File(path) if is_snapshot(path) => {
+            Target::File(path) if is_snapshot(path)? => {
                 progress.step("reading the snapshot");
                 vec![file::load(path, wanted)?]
             }
@@ -60,7 +60,7 @@ impl Obtain for Real {
         Ok(match target {
             Target::Pid(pid) => analysis::explain_live(*pid, addresses, options, progress)?,
             Target::Core(path) => analysis::explain_core(path, addresses, options, progress)?,
-            Target::File(path) if is_snapshot(path) => {
+            Target::File(path) if is_snapshot(path)? => {
                 let snapshot = file::load(path, Wanted { pools: true, chunks: true })?;
                 let explained = analysis::explain_saved(&snapshot, addresses);
                 (snapshot, explained)
@@ -72,6 +72,13 @@ impl Obtain for Real {
 
 /// True if the file is a saved snapshot, whatever its name. What cannot be looked at is none: reading it as a core then says
 /// why.
-fn is_snapshot(path: &Path) -> bool {
-    file::look_at(path).is_ok_and(file::Look::is_snapshot)
+fn is_snapshot(path: &Path) -> anyhow::Result<bool> {
+    // To look at what comes through a pipe takes it away from whoever reads it next.
+    let is_stream = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
+    anyhow::ensure!(
+        !is_stream,
+        "{} is no regular file: give a core that comes through a pipe with --core, and save a snapshot to a file first",
+        path.display()
+    );
+    Ok(file::look_at(path).is_ok_and(file::Look::is_snapshot))
 }

@@ -1,6 +1,7 @@
 //! How a command ended.
 
 use crate::report::scope::Scope;
+use crate::report::text::{keep_start, printable};
 use crate::snapshot::model::{ProcessInfo, Snapshot};
 use std::io;
 use std::process::ExitCode;
@@ -81,6 +82,12 @@ pub(super) fn of_error(error: anyhow::Error) -> Outcome {
     if closed {
         return Outcome::Fine;
     }
-    eprintln!("poolscope: {error:#}");
+    eprintln!("poolscope: {}", for_terminal(&format!("{error:#}")));
     Outcome::Failed
+}
+
+/// A sentence as a terminal may be sent it: paths and versions come from files that anybody may have made.
+pub(super) fn for_terminal(sentence: &str) -> String {
+    const LONGEST: usize = 4000;
+    keep_start(&printable(sentence, true), LONGEST, "...")
 }

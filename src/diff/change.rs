@@ -71,10 +71,11 @@ impl Interval {
     /// What happens within a shorter time foretells nothing: a burst of requests looks like a leak.
     pub const SHORTEST_TO_FORETELL: f64 = 60.0;
 
-    /// Between two times in seconds since 1970. Times in files may be anything, also no number.
+    /// Between two times in seconds since 1970, of which 0 is not known. Times in files may be anything, also no number.
     pub fn between(old: f64, new: f64) -> Interval {
         let seconds = new - old;
-        Interval { seconds: if seconds.is_finite() && seconds > 0.0 { seconds } else { 0.0 } }
+        let are_known = old > 0.0 && new > 0.0;
+        Interval { seconds: if are_known && seconds.is_finite() && seconds > 0.0 { seconds } else { 0.0 } }
     }
 
     /// Units per hour; `None` if no time passed.
@@ -108,7 +109,7 @@ mod tests {
         for (old, new) in [(f64::NAN, 1.0), (0.0, f64::INFINITY), (f64::NEG_INFINITY, 0.0), (2.0, 1.0)] {
             assert_eq!(Interval::between(old, new).seconds, 0.0);
         }
-        assert!(!Interval::between(0.0, 4.0).foretells() && Interval::between(0.0, 60.0).foretells());
+        assert!(!Interval::between(1.0, 5.0).foretells() && Interval::between(1.0, 61.0).foretells());
     }
 
     #[test]

@@ -95,12 +95,11 @@ impl<'a> Diff<'a> {
         let same = related.relation.is_same_process();
         let totals = totals::total_changes(old, new, same.then_some(interval));
         let judgement = Judgement::of(&totals);
-        let grown = match judgement.verdict {
-            Verdict::Nothing | Verdict::FreedAndKept => 0,
-            Verdict::HeapOfUnknownUse if judgement.grew.is_empty() => {
-                totals::resident(old, new).map_or(0, |resident| resident.by())
-            }
-            _ => judgement.main().map_or(0, |part| part.bytes.by()),
+        let grown = match (judgement.verdict, totals::resident(old, new)) {
+            (Verdict::Nothing | Verdict::FreedAndKept, _) => 0,
+            // What is in memory is what a limit counts.
+            (_, Some(resident)) => resident.by(),
+            (_, None) => judgement.grew.iter().map(|part| part.bytes.by()).sum(),
         };
         let walked = knows_use(old) && knows_use(new);
         let pools = (same && walked).then(|| PoolChanges::of(old, new));

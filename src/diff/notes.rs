@@ -46,9 +46,11 @@ fn of_one(which: &str, snapshot: &Snapshot) -> Vec<String> {
     }
     if snapshot.source.kind == "core" {
         let file = snapshot.source.file.as_deref().unwrap_or("of unknown name");
-        notes.push(format!(
-            "the {which} snapshot is of a core ({file}), which does not tell resident memory; its time is that of the file"
-        ));
+        let time = match snapshot.taken_at > 0.0 {
+            true => "its time is that of the file",
+            false => "it came through a pipe, so that its time is not known and there are no rates",
+        };
+        notes.push(format!("the {which} snapshot is of a core ({file}), which does not tell resident memory; {time}"));
     }
     notes
 }

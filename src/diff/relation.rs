@@ -184,6 +184,10 @@ impl<'a> Facts<'a> {
             (false, _, Some(false)) => Relation::OtherBinary,
             (false, ..) => Relation::OtherMaster,
         };
+        let unknown_configuration = same_master && self.same_cycle.is_none();
+        let from = from.or_else(|| {
+            unknown_configuration.then(|| "the master alone: which configuration they have is not known".to_owned())
+        });
         (relation, from)
     }
 
@@ -217,9 +221,10 @@ impl<'a> Facts<'a> {
                 new.pid, old.pid
             ),
             Relation::Respawned => format!(
-                "{who} {} was started by the same master after {} was looked at, with the configuration that it had. \
-                 The difference is not growth over time",
-                new.pid, old.pid
+                "{who} {} was started by the same master after {} was looked at{}. The difference is not growth over time",
+                new.pid,
+                old.pid,
+                if self.same_cycle.is_some() { ", with the configuration that it had" } else { "" }
             ),
             Relation::AfterReload => format!(
                 "nginx was reloaded: {who} {} runs another configuration of the same master than {}. The difference is \

@@ -192,6 +192,7 @@ fn place(suspect: &Suspect<'_>) -> String {
     let more = magnitude(suspect.pools.by().max(0));
     match (suspect.pools.new, more) {
         (0, _) => match suspect.label.starts_with("outside") {
+            true if suspect.chunks.growth() == 0 => label,
             true => format!("{label}, in {} more", counted(suspect.chunks.growth(), "chunk")),
             false => format!("in {label}"),
         },

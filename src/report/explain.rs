@@ -82,8 +82,12 @@ fn chunk_text(chunk: &ChunkInfo) -> String {
         offset if offset < 0 => format!("its header, {} before the memory", counted(offset.unsigned_abs(), "byte")),
         offset => format!("{offset:#x} in"),
     };
-    let (size, state) = (human_bytes(chunk.size), chunk.state.name().replace('_', " "));
-    format!("{}, {size} ({} bytes), {state}, arena {}: {place}", chunk.address, chunk.size, chunk.arena)
+    let size = match chunk.size {
+        0..1024 => human_bytes(chunk.size),
+        size => format!("{} ({size} bytes)", human_bytes(size)),
+    };
+    let state = chunk.state.name().replace('_', " ");
+    format!("{}, {size}, {state}, arena {}: {place}", chunk.address, chunk.arena)
 }
 
 fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usize) -> Vec<Line> {

@@ -32,6 +32,7 @@ pub struct Snapshot {
     /// Version of poolscope that took it.
     pub poolscope_version: String,
     /// When it was taken, in seconds since 1970 (UTC), to the millisecond. Of a core: when its file was last written.
+    /// 0 if that is not known: a core that came through a pipe.
     pub taken_at: f64,
     /// Where its memory was read.
     pub source: SourceInfo,

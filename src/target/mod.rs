@@ -17,6 +17,7 @@ pub mod modules;
 pub mod pagemap;
 pub mod process;
 mod threads;
+pub(crate) mod unpack;
 
 /// The size of a page in bytes on this machine, which is also the target's.
 pub fn page_size() -> u64 {

@@ -34,7 +34,11 @@ pub(super) fn run(
         ChangeFormat::Machine(machine) => rows::write(diff::pool_rows(&trend.overall), machine, out)?,
     }
     if let Some(allowed) = allowed {
-        judge(session, trend.overall.growth_in_use(), allowed);
+        let related = &trend.overall.related;
+        match related.relation.is_same_process() {
+            true => judge(session, trend.overall.growth_in_use(), allowed),
+            false => session.fail(&format!("--fail-on-growth has nothing to judge: {}", related.sentence)),
+        }
     }
     Ok(())
 }

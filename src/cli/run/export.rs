@@ -4,8 +4,9 @@ use crate::report::parquet::{OwnerRow, PoolLine, Table};
 use crate::snapshot::human::utc_compact;
 use crate::snapshot::model::Snapshot;
 use anyhow::Context;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,7 +36,8 @@ impl Tables {
 
     /// Ends both files, and gives back their names.
     pub(super) fn finish(self) -> anyhow::Result<[PathBuf; 2]> {
-        Ok([self.owners.finish()?, self.pools.finish()?])
+        let (owners, pools) = (self.owners.complete()?, self.pools.complete()?);
+        Ok([owners.publish()?, pools.publish()?])
     }
 }
 
@@ -51,7 +53,8 @@ impl<R: crate::report::parquet::Record> Part<R> {
     fn create(path: PathBuf) -> anyhow::Result<Part<R>> {
         let draft = path.with_extension("parquet.part");
         let written = || format!("cannot write {}", draft.display());
-        let file = File::create_new(&draft).with_context(written)?;
+        // As snapshots are: names of upstreams and addresses are for nobody else.
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).with_context(written)?;
         let table = Table::create(BufWriter::new(file)).with_context(written)?;
         Ok(Part { table: Some(table), draft, path })
     }
@@ -61,10 +64,18 @@ impl<R: crate::report::parquet::Record> Part<R> {
         table.add(snapshot).with_context(|| format!("cannot write {}", self.draft.display()))
     }
 
-    fn finish(mut self) -> anyhow::Result<PathBuf> {
+    /// Writes what is left to disk.
+    fn complete(mut self) -> anyhow::Result<Part<R>> {
+        let written = || format!("cannot write {}", self.draft.display());
         if let Some(table) = self.table.take() {
-            table.finish().with_context(|| format!("cannot write {}", self.draft.display()))?;
+            table.finish().with_context(written)?;
         }
+        File::open(&self.draft).and_then(|file| file.sync_all()).with_context(written)?;
+        Ok(self)
+    }
+
+    /// Gives it the name by which queries find it.
+    fn publish(mut self) -> anyhow::Result<PathBuf> {
         std::fs::rename(&self.draft, &self.path).with_context(|| format!("cannot write {}", self.path.display()))?;
         Ok(std::mem::take(&mut self.path))
     }

@@ -7,7 +7,7 @@ mod list;
 mod show;
 
 use super::obtain::Obtain;
-use super::outcome::{Outcome, shortcoming};
+use super::outcome::{Outcome, for_terminal, shortcoming};
 use super::plan::{Plan, Target, Task};
 use super::progress::Steps;
 use crate::snapshot::file::Wanted;
@@ -51,7 +51,7 @@ impl Session<'_> {
         let obtained = self.from.obtain(target, wanted, &self.plan.options, &progress);
         drop(progress);
         obtained.unwrap_or_else(|error| {
-            self.fail(&format!("{error:#}"));
+            self.fail(&error.to_string());
             Vec::new()
         })
     }
@@ -92,7 +92,7 @@ impl Session<'_> {
 
     fn say(&mut self, sentence: &str) {
         // There is nowhere left to say that this cannot be said.
-        let _ = writeln!(self.err, "poolscope: {sentence}");
+        let _ = writeln!(self.err, "poolscope: {}", for_terminal(sentence));
     }
 }
 

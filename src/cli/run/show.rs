@@ -10,7 +10,7 @@ use crate::snapshot::file::{self, Wanted};
 use crate::snapshot::human::{human_bytes, utc_compact};
 use crate::snapshot::model::Snapshot;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `poolscope snapshot` and `poolscope report`.
 pub(super) fn run(
@@ -40,7 +40,7 @@ enum View {
     Table { page: Page, is_first: bool },
     Json { chunks: bool },
     OpenMetrics { gauges: Exposition, is_empty: bool },
-    Parquet(Box<Tables>),
+    Parquet { tables: Box<Tables>, is_empty: bool },
 }
 
 impl View {
@@ -50,7 +50,7 @@ impl View {
             ShowFormat::Json { chunks } => View::Json { chunks: *chunks },
             ShowFormat::OpenMetrics => View::OpenMetrics { gauges: Exposition::default(), is_empty: true },
             ShowFormat::Parquet { directory } => match Tables::create(directory) {
-                Ok(tables) => View::Parquet(Box::new(tables)),
+                Ok(tables) => View::Parquet { tables: Box::new(tables), is_empty: true },
                 Err(error) => {
                     session.fail(&format!("{error:#}"));
                     return None;
@@ -78,9 +78,10 @@ impl View {
                 }
                 Ok(())
             }
-            View::Parquet(tables) => {
-                if let Err(error) = tables.add(&snapshot) {
-                    session.fail(&format!("{error:#}"));
+            View::Parquet { tables, is_empty } => {
+                match tables.add(&snapshot) {
+                    Ok(()) => *is_empty = false,
+                    Err(error) => session.fail(&format!("{error:#}")),
                 }
                 Ok(())
             }
@@ -90,10 +91,10 @@ impl View {
     fn end(self, session: &mut Session<'_>, out: &mut dyn Write) -> io::Result<()> {
         match self {
             View::Table { .. } | View::Json { .. } => Ok(()),
-            // A file without any gauge would take the place of a good one.
-            View::OpenMetrics { is_empty: true, .. } => Ok(()),
+            // A file without any gauge would take the place of a good one, and a table without rows says nothing.
+            View::OpenMetrics { is_empty: true, .. } | View::Parquet { is_empty: true, .. } => Ok(()),
             View::OpenMetrics { gauges, .. } => gauges.write(out),
-            View::Parquet(tables) => {
+            View::Parquet { tables, .. } => {
                 match tables.finish() {
                     Ok(names) => names.iter().for_each(|name| session.tell(&format!("wrote {}", name.display()))),
                     Err(error) => session.fail(&format!("{error:#}")),
@@ -108,7 +109,7 @@ impl View {
 fn keep(session: &mut Session<'_>, snapshot: &Snapshot, save: &Save) {
     let path = match save {
         Save::File(path) => path.clone(),
-        Save::Directory(directory) => directory.join(file_name(snapshot)),
+        Save::Directory(directory) => free_name(directory, snapshot),
     };
     match file::save(snapshot, &path) {
         Ok(()) => {
@@ -119,10 +120,18 @@ fn keep(session: &mut Session<'_>, snapshot: &Snapshot, save: &Save) {
     }
 }
 
+/// A name in the directory that nothing has yet: several snapshots of a process may be taken in one second.
+fn free_name(directory: &Path, snapshot: &Snapshot) -> PathBuf {
+    const MOST: u32 = 10_000;
+    let path = |number| directory.join(file_name(snapshot, number));
+    (1..MOST).map(path).find(|path| !path.exists()).unwrap_or_else(|| path(MOST))
+}
+
 /// `nginx-4242-20260301T040500Z.snap`: whose it is and when it was taken, in an order that sorts.
-fn file_name(snapshot: &Snapshot) -> PathBuf {
+fn file_name(snapshot: &Snapshot, number: u32) -> PathBuf {
     let executable = PathBuf::from(&snapshot.process.executable);
     let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = if name.is_empty() { "process".to_owned() } else { name };
-    format!("{name}-{}-{}.snap", snapshot.process.pid, utc_compact(snapshot.taken_at as u64)).into()
+    let number = if number > 1 { format!("-{number}") } else { String::new() };
+    format!("{name}-{}-{}{number}.snap", snapshot.process.pid, utc_compact(snapshot.taken_at as u64)).into()
 }

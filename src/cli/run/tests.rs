@@ -222,7 +222,7 @@ fn a_reader_who_has_seen_enough_is_no_error_but_a_full_disk_is() {
 fn an_address_is_explained_by_its_chunk() {
     let (outcome, out, _) = ran("poolscope explain 8 0x1018 0x5000");
     assert_eq!(outcome, Outcome::Incomplete);
-    assert!(out.contains("0x1010, 32 B (32 bytes), in use, arena main: 0x8 in"), "{out}");
+    assert!(out.contains("0x1010, 32 B, in use, arena main: 0x8 in"), "{out}");
     assert!(out.contains("\n\n0x5000\n"), "{out}");
     let (_, out, _) = ran("poolscope explain 8 0x1008 --format json");
     let explained: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -15,9 +15,11 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     }
     let label = if same { "" } else { "new: " };
     lines.push(title(&format!("{label}{}", identity(&diff.new, style)), style));
-    let times = [utc(diff.old.taken_at as u64), utc(diff.new.taken_at as u64)];
+    let times = [diff.old.taken_at, diff.new.taken_at].map(taken);
     let apart = match diff.interval.seconds {
         seconds if seconds > 0.0 => format!("{} apart", duration(seconds)),
+        _ if [diff.old.taken_at, diff.new.taken_at].contains(&0.0) => "the time between them is not known".to_owned(),
+        _ if diff.old.taken_at == diff.new.taken_at => "at the same time".to_owned(),
         _ => "not in this order of time".to_owned(),
     };
     let phrases = [format!("{} to {}", times[0], times[1]), apart];
@@ -35,6 +37,11 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     }
     lines.extend(wrap(&style.adapt(&sentence), style.width, "", "  ").into_iter().map(|line| Line::new(look, line)));
     lines
+}
+
+/// When a snapshot was taken, if that is known.
+pub(super) fn taken(seconds: f64) -> String {
+    if seconds > 0.0 { utc(seconds as u64) } else { "some time".to_owned() }
 }
 
 fn title(text: &str, style: Style) -> Line {

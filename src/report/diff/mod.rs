@@ -14,7 +14,7 @@ mod trend;
 pub use rows::{PoolChangeRow, pool_rows};
 
 use super::style::{Line, Look, Style};
-use super::table::Page;
+use super::table::{Page, write_sections};
 use crate::diff::words::{signed_bytes, signed_count};
 use crate::diff::{Diff, Trend};
 use std::io::{self, Write};
@@ -36,15 +36,7 @@ pub fn write_table(trend: &Trend<'_>, page: &Page, out: &mut dyn Write) -> io::R
         pools::lines(diff, page),
         notes::lines(diff, style),
     ];
-    for (index, section) in sections.iter().filter(|section| !section.is_empty()).enumerate() {
-        if index > 0 {
-            out.write_all(b"\n")?;
-        }
-        for line in section {
-            writeln!(out, "{}", line.painted(style))?;
-        }
-    }
-    Ok(())
+    write_sections(&sections, style, out)
 }
 
 /// A change of bytes in the reader's character set.

@@ -1,5 +1,6 @@
 //! How several snapshots go on from one to the next.
 
+use super::header::taken;
 use super::{bytes, grid_lines, rate};
 use crate::diff::words::steadiness;
 use crate::diff::{Series, Trend};
@@ -7,7 +8,6 @@ use crate::report::style::{Line, Look, Style};
 use crate::report::table::grid::Grid;
 use crate::report::text::wrap;
 use crate::snapshot::human::human_bytes;
-use crate::snapshot::human::utc;
 
 pub(super) fn lines(trend: &Trend<'_>, style: Style) -> Vec<Line> {
     let Some(in_use) = &trend.in_use else { return Vec::new() };
@@ -17,7 +17,7 @@ pub(super) fn lines(trend: &Trend<'_>, style: Style) -> Vec<Line> {
         let before = index.checked_sub(1).and_then(|before| in_use.values.get(before));
         let change = before.map(|before| i128::from(*value) - i128::from(*before));
         grid.row(vec![
-            format!("  {}", utc(snapshot.taken_at as u64)),
+            format!("  {}", taken(snapshot.taken_at)),
             human_bytes(*value),
             change.map(|change| bytes(change, style)).unwrap_or_default(),
             index.checked_sub(1).map(|at| rate(in_use.rates.get(at).copied().flatten(), style)).unwrap_or_default(),

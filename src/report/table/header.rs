@@ -44,7 +44,7 @@ fn facts(snapshot: &Snapshot) -> Vec<String> {
         (Some(stop), None) => freeze(stop, process.server.is_some()),
         (None, None) => "not frozen".to_owned(),
     });
-    facts.push(format!("taken {}", utc(snapshot.taken_at as u64)));
+    facts.extend((snapshot.taken_at > 0.0).then(|| format!("taken {}", utc(snapshot.taken_at as u64))));
     facts
 }
 

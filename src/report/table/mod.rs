@@ -42,6 +42,11 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
         problems::notes(snapshot, style),
         problems::disagreements(snapshot, style),
     ];
+    write_sections(&sections, style, out)
+}
+
+/// Writes sections below each other, with an empty line between two; those without lines are left out.
+pub(super) fn write_sections(sections: &[Vec<Line>], style: Style, out: &mut dyn Write) -> io::Result<()> {
     for (index, section) in sections.iter().filter(|section| !section.is_empty()).enumerate() {
         if index > 0 {
             out.write_all(b"\n")?;

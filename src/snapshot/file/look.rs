@@ -17,7 +17,7 @@ pub enum Look {
     Core,
     /// Another ELF file.
     Elf,
-    /// Compressed in a way that snapshots are not: xz, lz4, bzip2.
+    /// Compressed in a way that nobody here unpacks: bzip2; or compressed twice.
     Compressed,
     /// Other text.
     Text,
@@ -62,7 +62,7 @@ impl Look {
         match self {
             Look::Core => "give it with --core",
             Look::Elf => "a snapshot of a process that runs it is taken by the process's pid",
-            Look::Compressed => "if it is a core, give it with --core; if it is a snapshot, unpack it first",
+            Look::Compressed => "unpack it first",
             Look::Empty => "take the snapshot again",
             Look::Snapshot | Look::Json | Look::Text | Look::Unknown => {
                 "give a file that `poolscope snapshot` wrote, with -o or with --format json"
@@ -83,7 +83,7 @@ impl fmt::Display for Look {
             Look::Json => "JSON of another kind",
             Look::Core => "a core dump",
             Look::Elf => "a program or library (ELF)",
-            Look::Compressed => "a compressed file (xz, lz4 or bzip2)",
+            Look::Compressed => "a compressed file (bzip2, or compressed twice)",
             Look::Text => "text",
             Look::Empty => "empty",
             Look::Unknown => "something unknown",

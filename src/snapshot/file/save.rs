@@ -27,14 +27,18 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), SaveError> {
     check_replaceable(path)?;
     let failed = |source| SaveError::Write { path: path.to_owned(), source };
     let create_failed = |source| SaveError::Create { folder: folder.to_owned(), source };
+    // Opened first: once the file has its name, nothing may fail any more.
+    let folder_file = File::open(folder).map_err(create_failed)?;
     let (file, temporary) = create_in(folder).map_err(create_failed)?;
     // A umask may have taken bits away; it cannot have added any.
     file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
     write(snapshot, BufWriter::with_capacity(1 << 17, &file)).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     temporary.rename_to(&folder.join(name)).map_err(failed)?;
-    // The name itself is on disk only when its folder is.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    // The name itself is on disk only when its folder is. Some file systems cannot do that for folders; the snapshot is saved
+    // all the same.
+    let _ = folder_file.sync_all();
+    Ok(())
 }
 
 /// Refuses what must not be replaced by a regular file.

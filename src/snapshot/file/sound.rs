@@ -10,6 +10,8 @@ const MOST: u128 = 1 << 60;
 
 /// Says what cannot be, if anything. The snapshot's owners name `pools` pools, which need not have been read.
 pub(super) fn check(snapshot: &Snapshot, pools: u64) -> Result<(), String> {
+    check_range("coverage", snapshot.coverage, 1.0)?;
+    check_range("taken_at", Some(snapshot.taken_at), LATEST)?;
     let owners = &snapshot.owners;
     adds_up("sizes of owners", owners.iter().flat_map(|owner| [owner.bytes, owner.chunks, owner.pools, owner.used]))?;
     adds_up("size buckets", owners.iter().flat_map(|owner| bucket_numbers(&owner.sizes)))?;
@@ -35,6 +37,16 @@ pub(super) fn check(snapshot: &Snapshot, pools: u64) -> Result<(), String> {
     )?;
     adds_up("references", snapshot.pools.iter().filter_map(|pool| pool.references))?;
     check_chunks(snapshot, pools)
+}
+
+/// The year 10000, in seconds since 1970.
+const LATEST: f64 = 253_402_300_800.0;
+
+fn check_range(what: &str, value: Option<f64>, most: f64) -> Result<(), String> {
+    match value.is_none_or(|value| (0.0..=most).contains(&value)) {
+        true => Ok(()),
+        false => Err(format!("{what} is out of range")),
+    }
 }
 
 fn bucket_numbers(sizes: &SizeHistogram) -> impl Iterator<Item = u64> + '_ {

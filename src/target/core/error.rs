@@ -83,7 +83,10 @@ pub enum CoreError {
         reason: String,
     },
     /// It describes no memory.
-    #[error("{} describes no memory (no PT_LOAD): the program that wrote it stopped before its first segment", path.display())]
+    #[error(
+        "{} describes no memory (no PT_LOAD): it was cut off in its headers, or the program that wrote it stopped before its \
+         first segment; get the core again from where it was written", path.display()
+    )]
     NoMemory {
         /// The file.
         path: PathBuf,
@@ -91,7 +94,8 @@ pub enum CoreError {
     /// It has no notes that can be read.
     #[error(
         "{} holds no readable notes (threads, auxiliary vector, mapped files), so that neither its threads nor its binaries are \
-         known: it was cut off before them or not written by Linux or gcore", path.display()
+         known. gcore writes them last: of one of its cores that was cut off nothing can be told, and it must be taken again; \
+         the kernel writes them first", path.display()
     )]
     NoNotes {
         /// The file.

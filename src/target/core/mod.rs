@@ -36,7 +36,6 @@ mod ranges;
 mod segments;
 mod storage;
 mod stream;
-mod unpack;
 
 pub use completeness::Completeness;
 pub use error::CoreError;

@@ -4,11 +4,14 @@ use super::error::CoreError;
 use super::header::{FileHeader, HEADER_SIZE, ProgramHeader, Wrong};
 use super::storage::Storage;
 use super::stream::Stream;
-use super::unpack::{Format, first_bytes, unpacked};
+use crate::target::unpack::{Format, first_bytes, unpacked};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
+
+/// Memory that zstd may ask for, as a power of two: what the `zstd` command allows, unless told otherwise with `--long`.
+const MAX_WINDOW_LOG: u32 = 27;
 
 /// An opened core with its program headers.
 pub(super) struct Opened {
@@ -46,7 +49,7 @@ fn plain(path: &Path, file: File, length: u64, start: &[u8]) -> Result<Opened, C
 
 fn stream(path: &Path, format: Format, start: Vec<u8>, file: File) -> Result<Opened, CoreError> {
     let undecodable = |source| CoreError::Undecodable { path: path.into(), format: format.name(), source };
-    let mut stream = Stream::new(unpacked(format, start, file).map_err(undecodable)?);
+    let mut stream = Stream::new(unpacked(format, start, file, MAX_WINDOW_LOG).map_err(undecodable)?);
     stream.fill_to(HEADER_SIZE as u64);
     if stream.storage.len() == 0
         && let Some(source) = stream.failure.take()

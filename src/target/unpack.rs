@@ -1,7 +1,6 @@
-//! Recognising and undoing the compressions that cores are kept in, by content and as a stream.
+//! Recognising and undoing the compressions that cores and snapshots are kept in, by content and as a stream.
 
 use lz4_flex::frame::FrameDecoder;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
 /// Bytes asked of the file at once.
@@ -11,9 +10,9 @@ const BUFFER: usize = 256 * 1024;
 /// gigabytes.
 const MAX_XZ_MEMORY: u32 = 512 * 1024;
 
-/// How the bytes of a core are packed.
+/// How the bytes of a file are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Plain,
     Zstd,
     Lz4,
@@ -23,7 +22,7 @@ pub(super) enum Format {
 
 impl Format {
     /// The format that starts with these bytes. What nothing else is, is plain.
-    pub(super) fn of(start: &[u8]) -> Format {
+    pub(crate) fn of(start: &[u8]) -> Format {
         match start {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Format::Zstd,
             // A skippable frame, with which pzstd and seekable files start; LZ4 has the same, but no core starts with one.
@@ -36,7 +35,7 @@ impl Format {
     }
 
     /// Its name in messages.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Format::Plain => "plain",
             Format::Zstd => "zstd",
@@ -47,16 +46,25 @@ impl Format {
     }
 }
 
-/// A file whose first bytes have been looked at already.
-type Whole = BufReader<Chain<Cursor<Vec<u8>>, File>>;
+/// An input whose first bytes have been looked at already.
+type Whole<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 /// The unpacked bytes of a file whose first bytes `start` have been read already. All formats may consist of several parts
-/// one after the other, as `cat` or a parallel compressor puts them together.
-pub(super) fn unpacked(format: Format, start: Vec<u8>, file: File) -> io::Result<Box<dyn Read>> {
-    let whole: Whole = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(file));
+/// one after the other, as `cat` or a parallel compressor puts them together. zstd may ask for at most `2^window_log` bytes.
+pub(crate) fn unpacked<'a>(
+    format: Format,
+    start: Vec<u8>,
+    input: impl Read + 'a,
+    window_log: u32,
+) -> io::Result<Box<dyn Read + 'a>> {
+    let whole: Whole<_> = BufReader::with_capacity(BUFFER, Cursor::new(start).chain(input));
     Ok(match format {
         Format::Plain => Box::new(whole),
-        Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        Format::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+            decoder.window_log_max(window_log)?;
+            Box::new(decoder)
+        }
         Format::Lz4 => Box::new(Lz4Frames(Some(FrameDecoder::new(whole)))),
         Format::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(whole, true, MAX_XZ_MEMORY)),
         Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
@@ -65,9 +73,9 @@ pub(super) fn unpacked(format: Format, start: Vec<u8>, file: File) -> io::Result
 
 /// LZ4 frames one after the other. The decoder answers the end of each like the end of the file; and each frame gets its own,
 /// because one that has seen a frame of large blocks fails on one of smaller blocks.
-struct Lz4Frames(Option<FrameDecoder<Whole>>);
+struct Lz4Frames<R: Read>(Option<FrameDecoder<Whole<R>>>);
 
-impl Read for Lz4Frames {
+impl<R: Read> Read for Lz4Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some(frame) = &mut self.0 {
             let count = frame.read(buffer)?;
@@ -82,10 +90,10 @@ impl Read for Lz4Frames {
     }
 }
 
-/// The first bytes of a file, up to `wanted`: a pipe may hand them out one by one.
-pub(super) fn first_bytes(file: &mut File, wanted: usize) -> io::Result<Vec<u8>> {
+/// The first bytes of an input, up to `wanted`: a pipe may hand them out one by one.
+pub(crate) fn first_bytes(input: &mut impl Read, wanted: usize) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    file.take(wanted as u64).read_to_end(&mut start)?;
+    input.take(wanted as u64).read_to_end(&mut start)?;
     Ok(start)
 }
 
