@@ -7,9 +7,9 @@ use std::time::Duration;
 use poolscope_fixtures::{Generation, State};
 use serde_json::Value;
 
-use crate::Failure;
-use crate::run;
-use crate::scratch::Scratch;
+use crate::common::Failure;
+use crate::common::run;
+use crate::common::scratch::Scratch;
 use crate::worker::Worker;
 
 pub(crate) const DELETING: &str = "dyups.deleting";

@@ -4,15 +4,14 @@
 //! It is a report, not a test: it ends with status 0 whatever the figures, and with 1 only if there was nothing to
 //! measure, or if a tool did harm to the worker.
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/drgn.rs"]
 mod drgn;
 mod figures;
 mod heartbeat;
-mod machine;
 mod report;
-mod run;
-mod scratch;
 mod series;
-mod table;
 mod tools;
 mod worker;
 
@@ -21,11 +20,10 @@ use std::time::{Duration, Instant};
 
 use poolscope_fixtures::{Leak, LeakPlan, Nginx, build};
 
+use common::{Failure, machine, run, scratch};
 use series::Series;
 use tools::Tool;
 use worker::Worker;
-
-pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// All rounds together take no longer than this: what is left of the plan is then dropped, and the report says so.
 const BUDGET: Duration = Duration::from_secs(120);

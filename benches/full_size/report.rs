@@ -3,11 +3,13 @@
 use poolscope::snapshot::human::{human_bytes, human_count};
 use poolscope_fixtures::LeakPlan;
 
+use crate::common::machine::Machine;
+use crate::common::spread::Spread;
+use crate::common::table::Table;
+use crate::common::verdict;
 use crate::figures::{DELETING, Figures, LIVE, OTHER, Tally};
 use crate::heartbeat::Beats;
-use crate::machine::Machine;
-use crate::series::{Series, Spread};
-use crate::table::Table;
+use crate::series::Series;
 use crate::worker::Worker;
 
 const MISSING: &str = "not available";
@@ -123,10 +125,6 @@ pub(crate) fn expectations(all: &[Series], worker: &Worker) {
         let got = format!("{:.0} %: {} of {}", part * 100.0, bytes(peak.most), human_bytes(worker.resident));
         verdict("peak memory below 25 % of the worker's RSS", &got, part < 0.25);
     }
-}
-
-fn verdict(what: &str, got: &str, met: bool) {
-    println!("expected: {what}; got: {got} - {}", if met { "met" } else { "NOT met" });
 }
 
 /// What the tools found, side by side.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::common::run::Finished;
+use crate::common::spread::Spread;
 use crate::figures::Figures;
 use crate::heartbeat::Beats;
-use crate::run::Finished;
 use crate::tools::{Prints, Tool};
 
 /// What one tool's rounds came to.
@@ -98,20 +99,4 @@ fn frozen(report: &str) -> Option<f64> {
         _ => return None,
     };
     Some(number.parse::<f64>().ok()? * scale)
-}
-
-/// Middle and largest of some values.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Spread> {
-        values.sort_unstable_by(f64::total_cmp);
-        let &most = values.last()?;
-        let (lower, upper) = (values.get((values.len() - 1) / 2)?, values.get(values.len() / 2)?);
-        Some(Spread { median: (lower + upper) / 2.0, most })
-    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::scratch::Scratch;
+use crate::common::scratch::Scratch;
 
 /// Rounds of poolscope; the others take seconds each.
 pub(crate) const MOST_ROUNDS: usize = 5;

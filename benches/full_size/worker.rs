@@ -4,8 +4,8 @@ use std::fs;
 
 use poolscope_fixtures::Nginx;
 
-use crate::Failure;
-use crate::machine::field;
+use crate::common::Failure;
+use crate::common::machine::field;
 
 /// The worker.
 pub(crate) struct Worker {

@@ -98,17 +98,6 @@ fn role(title: &str) -> &'static str {
 /// Index into the list of owners, by kind.
 type OwnerIndex = FxHashMap<&'static str, u32>;
 
-fn kind_of(attribution: &Attribution, chunk: ChunkId) -> (&'static OwnerKind, Option<u32>) {
-    match attribution.claim(chunk) {
-        Some(Claim::Pool(index)) => {
-            let pool = attribution.pools.get(index as usize);
-            (pool.map_or(&OUTSIDE_POOLS, OwnedPool::kind), Some(index))
-        }
-        Some(Claim::Tcache) => (&TCACHE, None),
-        None => (&OUTSIDE_POOLS, None),
-    }
-}
-
 /// Sums up chunks in use by owner, most bytes first.
 fn summarise(heap: &Heap, attribution: &Attribution) -> (Vec<OwnerSummary>, OwnerIndex) {
     let mut owners: Vec<OwnerSummary> = Vec::new();
@@ -119,17 +108,30 @@ fn summarise(heap: &Heap, attribution: &Attribution) -> (Vec<OwnerSummary>, Owne
             owners.len() as u32 - 1
         }) as usize
     };
+    let mut of_pool = Vec::with_capacity(attribution.pools.len());
     for owned in &attribution.pools {
         let at = place(owned.kind(), &mut owners);
         owners[at].pools += 1;
         owners[at].used += owned.pool.used;
+        of_pool.push(at);
     }
+    // Most chunks in a row have one owner: its place is looked up when the next one has another.
+    let mut latest: Option<(&'static OwnerKind, usize)> = None;
     for (id, chunk) in heap.in_use() {
-        let (kind, _) = kind_of(attribution, id);
-        let at = place(kind, &mut owners);
-        owners[at].chunks += 1;
-        owners[at].bytes += chunk.size();
-        owners[at].sizes.add(chunk.size());
+        let kind = match attribution.claim(id) {
+            Some(Claim::Pool(index)) if (index as usize) < of_pool.len() => {
+                owners[of_pool[index as usize]].count(chunk.size());
+                continue;
+            }
+            Some(Claim::Tcache) => &TCACHE,
+            Some(Claim::Pool(_)) | None => &OUTSIDE_POOLS,
+        };
+        let at = match latest {
+            Some((known, at)) if std::ptr::eq(known, kind) => at,
+            _ => place(kind, &mut owners),
+        };
+        latest = Some((kind, at));
+        owners[at].count(chunk.size());
     }
     add_names(&mut owners, attribution);
     owners.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.owner.cmp(&b.owner)));

@@ -17,8 +17,8 @@ use crate::target::memory::Fault;
 use crate::target::pagemap::Pagemap;
 use std::time::Duration;
 
-/// Pages kept for following pointers, at most this many bytes; past it they are read one by one.
-pub const CACHE_LIMIT: usize = 256 << 20;
+/// Pages kept for following pointers, at most this many bytes.
+const CACHE_LIMIT: usize = 256 << 20;
 
 /// Pages that may be read during the stop without a page fault of ours: what is new since the rehearsal is little.
 const SPARE_PAGES: usize = 256;
@@ -93,7 +93,7 @@ pub fn read_pagemap(target: &LiveTarget, ranges: &[AddrRange]) -> Pagemap {
 }
 
 /// How many threads read at once.
-fn threads() -> u64 {
+pub fn threads() -> u64 {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(4) as u64)
 }
 

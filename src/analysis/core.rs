@@ -1,6 +1,6 @@
 //! A core: who it was, what it ran, and what its memory holds. From there on it is read as a stopped process is.
 
-use super::capture::CACHE_LIMIT;
+use super::capture::threads;
 use super::modules::{KnownFiles, LoadedModule, load_both};
 use super::prepared::{About, Glibc, Prepared};
 use super::reading::{Reader, Reading};
@@ -16,6 +16,10 @@ use crate::target::core::{Core, CoreModule};
 use crate::target::maps::Maps;
 use crate::target::modules::Module;
 use std::path::Path;
+
+/// Pages kept for following pointers, at most this many bytes. To read one again costs little, and memory that a core's
+/// reader takes is to be small beside the core.
+const CACHE_LIMIT: usize = 16 << 20;
 
 /// A core that is ready to be read.
 pub struct CoreTarget {
@@ -171,12 +175,12 @@ pub fn read(target: &CoreTarget, glibc: &Glibc) -> Result<Reading, SnapshotError
     let pagemap = |ranges: &[AddrRange]| core.pagemap(ranges);
     let reader = Reader::new(core, prepared, glibc, &pagemap);
     let pages = PageCache::new(core, prepared.page_size, CACHE_LIMIT);
-    let threads: Vec<(i32, Addr)> =
+    let thread_pointers: Vec<(i32, Addr)> =
         core.threads().iter().filter_map(|thread| Some((thread.tid, thread.thread_pointer?))).collect();
     // Nothing changes in a core: there is nothing to rehearse.
     let plan = Rehearsal::default();
-    let workspace = Workspace::for_plan(&plan, 1, &|| reader.scanner());
-    let source = reader.source(&prepared.maps, &threads, &pages, &[]);
+    let workspace = Workspace::for_plan(&plan, threads(), &|| reader.scanner());
+    let source = reader.source(&prepared.maps, &thread_pointers, &pages, &[]);
     let heap = prepared.maps.heap_ranges().first().copied();
     match (reader.read(&source, &plan, workspace, drop), heap) {
         (Ok(reading), _) => Ok(reading),

@@ -50,11 +50,12 @@ pub struct Attribution {
     claims: Claims,
 }
 
-/// The claim on each chunk, by its number: a heap can have millions, so that each takes four bytes.
+/// The claim on each chunk, by its number, as [`Packed`] has it: a heap can have millions, so that each takes four bytes.
+/// Plain numbers, because zeroes of these come from the kernel as they are, and take no memory where nobody claims anything.
 #[derive(Debug)]
 struct Claims {
-    arena: Vec<Packed>,
-    mmapped: Vec<Packed>,
+    arena: Vec<u32>,
+    mmapped: Vec<u32>,
 }
 
 /// A claim, or none.
@@ -83,10 +84,10 @@ impl Packed {
 
 impl Claims {
     fn none(heap: &Heap) -> Claims {
-        Claims { arena: vec![Packed::NONE; heap.chunks.len()], mmapped: vec![Packed::NONE; heap.mmapped.len()] }
+        Claims { arena: vec![Packed::NONE.0; heap.chunks.len()], mmapped: vec![Packed::NONE.0; heap.mmapped.len()] }
     }
 
-    fn place(&mut self, chunk: ChunkId) -> Option<&mut Packed> {
+    fn place(&mut self, chunk: ChunkId) -> Option<&mut u32> {
         match chunk {
             ChunkId::Arena(index) => self.arena.get_mut(index as usize),
             ChunkId::Mmapped(index) => self.mmapped.get_mut(index as usize),
@@ -95,7 +96,7 @@ impl Claims {
 
     /// Claims a chunk; gives back who had claimed it before.
     fn set(&mut self, chunk: ChunkId, claim: Claim) -> Option<Claim> {
-        std::mem::replace(self.place(chunk)?, Packed::new(claim)).get()
+        Packed(std::mem::replace(self.place(chunk)?, Packed::new(claim).0)).get()
     }
 
     fn get(&self, chunk: ChunkId) -> Option<Claim> {
@@ -103,7 +104,7 @@ impl Claims {
             ChunkId::Arena(index) => self.arena.get(index as usize)?,
             ChunkId::Mmapped(index) => self.mmapped.get(index as usize)?,
         };
-        packed.get()
+        Packed(*packed).get()
     }
 }
 

@@ -177,7 +177,7 @@ impl Books {
         for (index, arena) in heap.arenas.iter().enumerate() {
             let links = free_links.iter().filter(|(owner, _)| *owner == index).flat_map(|(_, links)| links);
             let links: FxHashMap<Addr, FreeLinks> = links.map(|link| (link.memory - HEADER, *link)).collect();
-            let in_bins = count_bins(arena, &links, heap, &mut books.problems);
+            let in_bins = count_bins(arena, &links, &mut books.problems);
             if let Some(arena) = books.arenas.get_mut(index) {
                 arena.in_bins = in_bins;
             }
@@ -254,7 +254,7 @@ fn add_holes(books: &mut Books, heap: &Heap) {
 
 /// Follows every bin of an arena forwards and counts; each member must be a free chunk of this arena, and its backward
 /// link must lead to where we came from.
-fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, heap: &Heap, problems: &mut Vec<String>) -> Tally {
+fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, problems: &mut Vec<String>) -> Tally {
     let mut tally = Tally::default();
     for (index, bin) in arena.bins.iter().enumerate() {
         if arena.is_uninitialised() && bin.forward.is_null() {
@@ -280,7 +280,7 @@ fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, heap: &Heap, pr
                 ));
                 break;
             }
-            tally.add(heap.find(link.memory).map_or(0, |id| heap.chunk(id).size()));
+            tally.add(link.size);
             before = at;
             at = link.forward;
         }

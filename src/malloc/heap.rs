@@ -153,22 +153,27 @@ impl Heap {
     }
 }
 
-fn concatenate(regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
-    let total = regions.iter().flat_map(|region| &region.parts).map(Vec::len).sum();
-    let is_one_part = regions.iter().map(|region| region.parts.len()).sum::<usize>() == 1;
-    // A heap walked in one go may be most of our memory: it is taken as it is, not copied.
-    let mut chunks = if is_one_part { Vec::new() } else { Vec::with_capacity(total) };
-    let mut settled = Vec::with_capacity(regions.len());
-    for mut region in regions {
-        let walked = AddrRange::new(region.region.chunks.start, end_of(&region));
-        let first = chunks.len();
-        for part in &mut region.parts {
-            match chunks.is_empty() && is_one_part {
-                true => chunks = std::mem::take(part),
-                false => chunks.append(part),
-            }
-        }
-        settled.push(SettledRegion { region: region.region, walked, chunks: first..chunks.len() });
-    }
-    (settled, chunks)
+/// Puts the parts of all regions together, in the order of the regions.
+fn concatenate(mut regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
+    let spans: Vec<(AddrRange, usize)> = regions
+        .iter()
+        .map(|region| {
+            let walked = AddrRange::new(region.region.chunks.start, end_of(region));
+            (walked, region.parts.iter().map(Vec::len).sum())
+        })
+        .collect();
+    let total: usize = spans.iter().map(|(_, count)| count).sum();
+    let mut parts = regions.iter_mut().flat_map(|region| std::mem::take(&mut region.parts));
+    // Chunks may be most of our memory. The first part, mostly the brk heap, is made longer where it lies, and each further
+    // one is let go as soon as it is copied: at no time is there a second copy of all.
+    let mut chunks = parts.next().unwrap_or_default();
+    chunks.reserve_exact(total.saturating_sub(chunks.len()));
+    parts.for_each(|part| chunks.extend_from_slice(&part));
+    let mut first = 0;
+    let settle = |(region, (walked, count)): (RegionReading, (AddrRange, usize))| {
+        let chunks = first..first + count;
+        first = chunks.end;
+        SettledRegion { region: region.region, walked, chunks }
+    };
+    (regions.into_iter().zip(spans).map(settle).collect(), chunks)
 }

@@ -40,6 +40,8 @@ impl PayloadVisitor for NoVisitor {
 pub struct FreeLinks {
     /// User memory of the chunk.
     pub memory: Addr,
+    /// Size of the chunk in bytes, header included: to find it again among ten million would take longer than to note it.
+    pub size: u64,
     /// Start of the next free chunk in its bin.
     pub forward: Addr,
     /// Start of the one before.
@@ -188,7 +190,7 @@ impl Walker {
             return Err((at, reason));
         }
         *last = last.with_state(ChunkState::Free);
-        self.walk.free_links.push(FreeLinks { memory: last.memory(), forward, backward });
+        self.walk.free_links.push(FreeLinks { memory: last.memory(), size: last.size(), forward, backward });
         Ok(())
     }
 

@@ -252,6 +252,15 @@ pub struct PoolCheck {
     pub problems: Vec<String>,
 }
 
+impl OwnerSummary {
+    /// Counts a chunk of `size` bytes, header included.
+    pub fn count(&mut self, size: u64) {
+        self.chunks += 1;
+        self.bytes += size;
+        self.sizes.add(size);
+    }
+}
+
 impl Snapshot {
     /// Bytes in use by the program.
     pub fn in_use_bytes(&self) -> u64 {

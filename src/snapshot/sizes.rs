@@ -27,7 +27,8 @@ impl SizeHistogram {
     /// Counts a chunk of `size` bytes.
     pub fn add(&mut self, size: u64) {
         let from = bucket_of(size);
-        let index = self.buckets.partition_point(|bucket| bucket.from < from);
+        // They are few, and ten million chunks come by: to look from the small end on is quicker than to halve.
+        let index = self.buckets.iter().position(|bucket| bucket.from >= from).unwrap_or(self.buckets.len());
         if self.buckets.get(index).is_none_or(|bucket| bucket.from != from) {
             let to = from.saturating_mul(2);
             self.buckets.insert(index, SizeBucket { from, to, chunks: 0, bytes: 0 });

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// The slot of a page that could not be read; asking again will not help while the target is stopped.
 const ABSENT: u32 = u32::MAX;
 
-/// Pages of `source`, kept once read. Not for use over memory that changes: it never reads a page twice.
+/// Pages of `source`, kept once read. Not for use over memory that changes: what it knows is never read again.
 #[derive(Debug)]
 pub struct PageCache<M> {
     source: M,
@@ -23,17 +23,29 @@ struct State {
     bytes: Vec<u8>,
     /// The page of the latest hit and where its bytes start: chained reads mostly stay within a page.
     latest: Option<(u64, usize)>,
+    /// Bytes of pages that were let go because the cache was full.
+    forgotten: u64,
+}
+
+impl State {
+    fn start_anew(&mut self) {
+        self.forgotten += self.bytes.len() as u64;
+        self.slots.clear();
+        self.bytes.clear();
+        self.latest = None;
+    }
 }
 
 impl<M: Memory> PageCache<M> {
-    /// An empty cache over `source` that keeps at most `limit` bytes of pages; past that, reads go through uncached.
+    /// An empty cache over `source` that keeps at most `limit` bytes of pages; when it is full, it starts anew.
     pub fn new(source: M, page_size: u64, limit: usize) -> PageCache<M> {
         PageCache { source, page_size, limit, state: RefCell::default() }
     }
 
-    /// Bytes of all pages that are kept.
+    /// Bytes of all pages that were read.
     pub fn bytes(&self) -> u64 {
-        self.state.borrow().bytes.len() as u64
+        let state = self.state.borrow();
+        state.bytes.len() as u64 + state.forgotten
     }
 
     /// Makes room for `pages` more pages and touches it, so that no page fault of ours falls into the stop.
@@ -49,7 +61,8 @@ impl<M: Memory> PageCache<M> {
         state.slots.reserve(pages);
     }
 
-    /// Offset in `state.bytes` of the page that starts at `page`, reading it if need be; `None` if the cache is full.
+    /// Offset in `state.bytes` of the page that starts at `page`, reading it if need be; `None` if the cache has no room for
+    /// even one.
     fn locate(&self, state: &mut State, page: Addr) -> Result<Option<usize>, Fault> {
         if let Some((latest, offset)) = state.latest
             && latest == page.0
@@ -69,11 +82,15 @@ impl<M: Memory> PageCache<M> {
     }
 
     fn fetch(&self, state: &mut State, page: Addr) -> Result<Option<usize>, Fault> {
-        let offset = state.bytes.len();
         let length = self.page_size as usize;
-        if offset + length > self.limit {
+        if length > self.limit {
             return Ok(None);
         }
+        // Chains that lead all over a heap, as long fastbins do, would fill any cache with pages that nobody looks at again.
+        if state.bytes.len() + length > self.limit {
+            state.start_anew();
+        }
+        let offset = state.bytes.len();
         state.bytes.resize(offset + length, 0);
         match self.source.read(page, &mut state.bytes[offset..]) {
             Ok(()) => {
@@ -139,7 +156,10 @@ mod tests {
         let cache = PageCache::new(&image, 0x1000, 0x1000);
         cache.read_u64(Addr(0x1000)).unwrap();
         assert_eq!(cache.read_u64(Addr(0x2000)), image.read_u64(Addr(0x2000)));
-        assert_eq!(cache.bytes(), 0x1000);
+        assert_eq!(cache.read_u64(Addr(0x1008)), image.read_u64(Addr(0x1008)));
+        assert_eq!(cache.bytes(), 0x3000);
+        let tiny = PageCache::new(&image, 0x1000, 0x800);
+        assert_eq!(tiny.read_u64(Addr(0x2000)), image.read_u64(Addr(0x2000)));
     }
 
     #[test]

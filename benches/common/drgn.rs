@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::run;
-use crate::scratch::{Scratch, target_tmp};
+use crate::common::run;
+use crate::common::scratch::{Scratch, target_tmp};
 
 /// One version, so that figures can be compared.
 const VERSION: &str = "0.3.0";

@@ -11,12 +11,15 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use poolscope_fixtures::spawn_tied;
 
-use crate::scratch::Scratch;
+use crate::common::scratch::Scratch;
 
 /// What a run cost, and what it printed.
 #[derive(Debug, Clone)]
 pub(crate) struct Finished {
     pub(crate) wall: Duration,
+    /// Processor time of the command and of those that it waited for: on a busy machine steadier than `wall`.
+    #[allow(dead_code, reason = "not every benchmark shows it")]
+    pub(crate) processor: Duration,
     /// Largest resident set of the command or of one of the processes that it started and waited for, in bytes. The
     /// kernel counts from the fork, so it is never less than the few MiB of this benchmark.
     pub(crate) peak: u64,
@@ -38,13 +41,13 @@ pub(crate) fn run(mut command: Command, patience: Duration, scratch: &Scratch) -
     command.env_remove("DEBUGINFOD_URLS").env("PYTHONDONTWRITEBYTECODE", "1");
     let start = Instant::now();
     let child = spawn_tied(command, Signal::SIGKILL).map_err(|cause| format!("starting {name}: {cause}"))?;
-    let (ended, peak, in_time) = wait_at_most(child.id().cast_signed(), patience);
+    let (ended, usage, in_time) = wait_at_most(child.id().cast_signed(), patience);
     let wall = start.elapsed();
     let read = |file: &str| String::from_utf8_lossy(&fs::read(output(file)).unwrap_or_default()).into_owned();
     let (stdout, stderr) = (read("stdout"), read("stderr"));
     match ended {
         _ if !in_time => Err(format!("{name} was killed: it took longer than {} s", patience.as_secs())),
-        Ok(status) if status.success() => Ok(Finished { wall, peak, stdout }),
+        Ok(status) if status.success() => Ok(Finished { wall, processor: usage.processor, peak: usage.peak, stdout }),
         Ok(status) => Err(format!("{name}: {status}: {}", last_line(&stderr))),
         Err(cause) => Err(format!("waiting for {name}: {cause}")),
     }
@@ -54,9 +57,17 @@ fn last_line(text: &str) -> &str {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed no reason")
 }
 
-/// Waits for `pid`, which leads a group; kills the group when `patience` is over. Gives the largest resident set in
-/// bytes, and whether it ended by itself.
-fn wait_at_most(pid: i32, patience: Duration) -> (std::io::Result<ExitStatus>, u64, bool) {
+/// What the kernel says that a process took.
+#[derive(Default)]
+struct Usage {
+    processor: Duration,
+    /// Bytes.
+    peak: u64,
+}
+
+/// Waits for `pid`, which leads a group; kills the group when `patience` is over. The last value is whether it ended by
+/// itself.
+fn wait_at_most(pid: i32, patience: Duration) -> (std::io::Result<ExitStatus>, Usage, bool) {
     let (done, waiting) = channel::<()>();
     std::thread::scope(|scope| {
         let watchdog = scope.spawn(move || {
@@ -67,13 +78,13 @@ fn wait_at_most(pid: i32, patience: Duration) -> (std::io::Result<ExitStatus>, u
             }
             in_time
         });
-        let (status, peak) = wait(pid);
+        let (status, usage) = wait(pid);
         drop(done);
-        (status, peak, watchdog.join().unwrap_or(false))
+        (status, usage, watchdog.join().unwrap_or(false))
     })
 }
 
-fn wait(pid: i32) -> (std::io::Result<ExitStatus>, u64) {
+fn wait(pid: i32) -> (std::io::Result<ExitStatus>, Usage) {
     let mut status = 0;
     // SAFETY: rusage holds integers only, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -82,11 +93,19 @@ fn wait(pid: i32) -> (std::io::Result<ExitStatus>, u64) {
         let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
         if waited == pid {
             // Linux gives ru_maxrss in KiB, getrusage(2).
-            return (Ok(ExitStatus::from_raw(status)), usage.ru_maxrss.unsigned_abs() * 1024);
+            let processor = duration(usage.ru_utime) + duration(usage.ru_stime);
+            return (
+                Ok(ExitStatus::from_raw(status)),
+                Usage { processor, peak: usage.ru_maxrss.unsigned_abs() * 1024 },
+            );
         }
         let cause = std::io::Error::last_os_error();
         if cause.kind() != std::io::ErrorKind::Interrupted {
-            return (Err(cause), 0);
+            return (Err(cause), Usage::default());
         }
     }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    Duration::from_secs(time.tv_sec.unsigned_abs()) + Duration::from_micros(time.tv_usec.unsigned_abs())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::Failure;
+use crate::common::Failure;
 
 const PREFIX: &str = "poolscope-bench-";
 
@@ -20,6 +20,7 @@ pub(crate) struct Scratch {
     /// On the disk that has the target directory.
     pub(crate) disk: PathBuf,
     /// In memory, if there is a tmpfs.
+    #[allow(dead_code, reason = "not every benchmark compares it with the disk")]
     pub(crate) memory: Option<PathBuf>,
 }
 
