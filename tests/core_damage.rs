@@ -3,50 +3,12 @@
 
 mod core_support;
 
-use core_support::{CoreBuilder, Directory, Numbers, Packing, RW, RX};
+use core_support::{CODE, DATA, Directory, Numbers, Packing, linked_core};
 use poolscope::addr::{Addr, AddrRange};
 use poolscope::target::core::{Core, CoreError};
 use poolscope::target::memory::Memory;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-const CODE: u64 = 0x40_0000;
-const DATA: u64 = 0x60_0000;
-const LINKS: u64 = 0x70_0000;
-
-fn words(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
-/// A small core with everything that is followed: an ELF header in memory, a dynamic section, and a list of two modules.
-fn sample() -> Vec<u8> {
-    let mut code = vec![0; 0x180];
-    code[..6].copy_from_slice(b"\x7fELF\x02\x01");
-    code[32..40].copy_from_slice(&64u64.to_le_bytes());
-    code[54..58].copy_from_slice(&[56, 0, 3, 0]);
-    let program = |kind: u32, offset: u64, address: u64, size: u64| {
-        [u64::from(kind) | 4 << 32, offset, address, 0, size, size, 8].map(u64::to_le_bytes).concat()
-    };
-    code[64..120].copy_from_slice(&program(6, 64, 64, 168));
-    code[120..176].copy_from_slice(&program(2, 0, DATA - CODE, 64));
-    code[176..232].copy_from_slice(&program(4, 0x100, 0x100, 36));
-    code[0x100..0x110].copy_from_slice(b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0");
-    code[0x110..0x124].copy_from_slice(&[0xab; 20]);
-    let data = words(&[21, LINKS, 0, 0, 0, 0, 0, 0]);
-    let mut links = words(&[1, LINKS + 0x20, 0, 0]);
-    links.extend(words(&[CODE, LINKS + 0x90, DATA, LINKS + 0x50, 0, 0]));
-    links.extend(words(&[0x7000, LINKS + 0x98, 0x7123, LINKS + 0x20, 0, 0, 0, 0]));
-    links.extend(b"\0\0\0\0\0\0\0\0/lib/libexample.so\0");
-    CoreBuilder::new()
-        .thread(100, CODE + 0x10, DATA, 0x1111)
-        .process(100, 99, "nginx", "nginx: worker process")
-        .auxiliary(&[(3, CODE + 64), (4, 56), (5, 3), (6, 4096), (9, CODE + 0x80), (33, 0x9000)])
-        .files(&[(CODE, CODE + 0x1000, 0, "/usr/sbin/nginx")])
-        .segment(CODE, RX, code, 0x1000)
-        .segment(DATA, RW, data, 64)
-        .segment(LINKS, RW, links, 0x1000)
-        .build()
-}
 
 /// Asks for everything that a core can tell.
 fn exercise(path: &Path) -> Result<Core, CoreError> {
@@ -74,7 +36,7 @@ fn exercise(path: &Path) -> Result<Core, CoreError> {
 #[test]
 fn the_undamaged_core_holds_all_that_is_followed() {
     let directory = Directory::new();
-    let core = exercise(&directory.write("core", &sample())).unwrap();
+    let core = exercise(&directory.write("core", &linked_core())).unwrap();
     let modules = core.modules();
     let nginx = modules.iter().find(|module| module.is_executable).unwrap();
     assert_eq!(nginx.path, Path::new("/usr/sbin/nginx"));
@@ -86,7 +48,7 @@ fn the_undamaged_core_holds_all_that_is_followed() {
 
 #[test]
 fn without_a_list_of_files_the_program_is_found_by_its_headers() {
-    let mut bytes = sample();
+    let mut bytes = linked_core();
     // NT_FILE becomes a note that nobody knows.
     let at = memchr::memmem::find(&bytes, b"ELIF").unwrap();
     bytes[at] = b'X';
@@ -99,7 +61,7 @@ fn without_a_list_of_files_the_program_is_found_by_its_headers() {
 
 #[test]
 fn a_core_cut_off_at_any_byte_is_an_error_or_partial() {
-    let (bytes, directory) = (sample(), Directory::new());
+    let (bytes, directory) = (linked_core(), Directory::new());
     let path = directory.path().join("core");
     let mut opened = 0;
     for length in 0..bytes.len() {
@@ -119,7 +81,7 @@ fn a_core_cut_off_at_any_byte_is_an_error_or_partial() {
 
 #[test]
 fn a_packed_core_cut_off_at_any_byte_is_an_error_or_partial() {
-    let (bytes, directory) = (sample(), Directory::new());
+    let (bytes, directory) = (linked_core(), Directory::new());
     let path = directory.path().join("core");
     for packing in Packing::ALL {
         for packed in [packing.pack(&bytes), packing.pack_in_frames(&bytes, 700)] {
@@ -163,7 +125,7 @@ fn peak() -> u64 {
 
 #[test]
 fn ten_thousand_corruptions_end_in_an_error_or_a_partial_core() {
-    let (bytes, directory) = (sample(), Directory::new());
+    let (bytes, directory) = (linked_core(), Directory::new());
     let path = directory.path().join("core");
     let packed: Vec<Vec<u8>> = Packing::ALL.iter().map(|packing| packing.pack(&bytes)).collect();
     let mut numbers = Numbers(20_260_101);
@@ -185,4 +147,29 @@ fn ten_thousand_corruptions_end_in_an_error_or_a_partial_core() {
     assert!(opened > 3000, "{opened}");
     let grown = peak() - before;
     assert!(grown < 512 << 20, "{grown}");
+}
+
+/// A core whose table of program headers lies at its end and names the same notes so many times more.
+fn with_repeated_notes(times: u16) -> Vec<u8> {
+    let mut bytes = linked_core();
+    let table = bytes[64..64 + 4 * 56].to_vec();
+    let notes = table[..56].to_vec();
+    let at = bytes.len() as u64;
+    bytes[32..40].copy_from_slice(&at.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(times + 4).to_le_bytes());
+    bytes.extend(table);
+    bytes.extend(notes.repeat(usize::from(times)));
+    bytes
+}
+
+#[test]
+fn the_same_notes_named_again_and_again_are_not_read_without_end() {
+    const THREAD: usize = 112 + 34 * 8 + 8;
+    let directory = Directory::new();
+    let bytes = with_repeated_notes(20_000);
+    let core = exercise(&directory.write("core", &bytes)).unwrap();
+    assert!(core.threads().len() * THREAD <= bytes.len());
+    assert!(core.completeness().problem.unwrap().contains("notes"));
+    let sound = exercise(&directory.write("core", &with_repeated_notes(0))).unwrap();
+    assert_eq!((sound.threads().len(), sound.completeness().problem), (1, None));
 }

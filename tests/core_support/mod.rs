@@ -2,6 +2,11 @@
 
 #![allow(dead_code)]
 
+mod linked;
+
+#[allow(unused_imports)]
+pub use linked::{CODE, DATA, linked_core};
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

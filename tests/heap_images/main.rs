@@ -3,6 +3,10 @@
 
 mod builder;
 mod circles;
+#[path = "../core_support/mod.rs"]
+mod core_support;
+#[cfg(target_arch = "x86_64")]
+mod cores;
 mod damage;
 mod glibcs;
 mod lists;

@@ -4,6 +4,7 @@ use super::link_map::{self, AT_PHDR, Loaded};
 use super::{Core, image};
 use crate::addr::{Addr, AddrRange};
 use crate::target::maps::{Backing, file_backing};
+use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
 
 /// `AT_…` of the auxiliary vector.
@@ -62,12 +63,14 @@ impl Core {
     /// All files of `NT_FILE` that are no shared memory.
     fn mapped_files(&self) -> Vec<CoreModule> {
         let mut modules: Vec<CoreModule> = Vec::new();
+        let mut by_path: FxHashMap<PathBuf, usize> = FxHashMap::default();
         for file in &self.notes.files {
             let Backing::File { path, .. } = file_backing(&file.path, true) else { continue };
-            let index = modules.iter().position(|module| module.path == path).unwrap_or_else(|| {
+            let index = by_path.get(&path).copied().unwrap_or(modules.len());
+            if index == modules.len() {
                 modules.push(CoreModule::new(&path));
-                modules.len() - 1
-            });
+                by_path.insert(path, index);
+            }
             if let Some(module) = modules.get_mut(index) {
                 module.ranges.push((file.range, file.offset));
             }

@@ -52,8 +52,10 @@ impl Notes {
     /// Reads the notes of all `PT_NOTE` segments.
     pub(super) fn read<'a>(storage: &Storage, segments: impl Iterator<Item = &'a ProgramHeader>) -> io::Result<Notes> {
         let mut notes = Notes::default();
+        // No byte belongs to two notes. A damaged table of segments may name the same notes a thousand times.
+        let mut left = storage.len();
         for segment in segments {
-            notes.read_segment(storage, segment)?;
+            notes.read_segment(storage, segment, &mut left)?;
         }
         notes.files.sort_by_key(|file| file.range);
         // No two files can be at one place; a damaged list may say so.
@@ -67,14 +69,16 @@ impl Notes {
         Ok(notes)
     }
 
-    fn read_segment(&mut self, storage: &Storage, segment: &ProgramHeader) -> io::Result<()> {
+    /// Reads the notes of one segment, as long as there are bytes `left` that can belong to notes.
+    fn read_segment(&mut self, storage: &Storage, segment: &ProgramHeader, left: &mut u64) -> io::Result<()> {
         let end = segment.offset.saturating_add(segment.file_size);
         let mut at = segment.offset;
         for _ in 0..MAX_NOTES {
             if at >= end {
                 return Ok(());
             }
-            let Some(note) = Note::at(storage, at, end)? else { break };
+            let Some(note) = Note::at(storage, at, end)?.filter(|_| *left > 0) else { break };
+            *left = left.saturating_sub(note.next - at);
             if note.is_wanted() {
                 let contents = note.contents(storage)?;
                 self.is_cut |= contents.len() < note.size as usize;

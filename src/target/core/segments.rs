@@ -141,15 +141,21 @@ impl Segments {
     pub(super) fn add_file(&mut self, file: File, mappings: &[(AddrRange, u64)], page_size: u64) -> io::Result<u64> {
         let length = file.metadata()?.len().checked_next_multiple_of(page_size).unwrap_or(u64::MAX);
         let file = Arc::new(file);
-        let mut added = 0;
+        let mut mappings = mappings.to_vec();
+        mappings.sort_unstable();
+        let (mut added, mut new) = (0, Vec::new());
+        // Headers in memory can claim two parts of the file for one address; the first keeps it.
+        let mut free = Addr::NULL;
         for (range, offset) in mappings {
-            let end = Addr(range.start.0.saturating_add(length.saturating_sub(*offset))).min(range.end);
-            for hole in self.unwritable_holes(AddrRange::new(range.start, end)) {
+            let end = Addr(range.start.0.saturating_add(length.saturating_sub(offset))).min(range.end);
+            for hole in self.unwritable_holes(AddrRange::new(range.start.max(free), end)) {
                 let offset = offset + (hole.start.0 - range.start.0);
                 added += hole.len();
-                self.overlays.push(Overlay { range: hole, file: file.clone(), offset });
+                free = hole.end;
+                new.push(Overlay { range: hole, file: file.clone(), offset });
             }
         }
+        self.overlays.extend(new);
         self.overlays.sort_by_key(|overlay| overlay.range);
         Ok(added)
     }
@@ -162,7 +168,9 @@ impl Segments {
             let start = segment.range.start + segment.saved;
             AddrRange::new(start.max(range.start), segment.range.end.min(range.end))
         });
-        let is_free = |hole: &AddrRange| !self.overlays.iter().any(|overlay| overlay.range.overlaps(*hole));
+        // Overlays are in order and apart: the first that does not end before the hole tells.
+        let next = |at: Addr| self.overlays.get(self.overlays.partition_point(|overlay| overlay.range.end <= at));
+        let is_free = |hole: &AddrRange| next(hole.start).is_none_or(|overlay| overlay.range.start >= hole.end);
         holes.filter(|hole| !hole.is_empty()).filter(is_free).collect()
     }
 }
