@@ -1,9 +1,11 @@
 //! Heaps of all shapes, each in three views: the stopped process, its gcore, its core by the kernel.
 
-use crate::core_support::Directory;
+use crate::core_support::{Directory, Packing};
 use crate::model::assert_equal;
 use crate::process::{live, of_core, stop};
+use poolscope::snapshot::model::Snapshot;
 use poolscope_fixtures::{HeapProgram, Kind, gcore, kernel_core};
+use std::path::Path;
 
 fn check(kind: Kind, seed: u64) {
     let directory = Directory::new();
@@ -13,8 +15,20 @@ fn check(kind: Kind, seed: u64) {
     assert!(expected.chunks.as_ref().unwrap().len() > 10);
     let of_gdb = of_core(&gcore(program.pid(), directory.path()).unwrap());
     assert_equal(&expected, &of_gdb, &format!("{kind:?} seed {seed}, gcore"));
-    let of_kernel = of_core(&kernel_core(program.pid(), directory.path()).unwrap());
-    assert_equal(&expected, &of_kernel, &format!("{kind:?} seed {seed}, kernel"));
+    let core = kernel_core(program.pid(), directory.path()).unwrap();
+    assert_equal(&expected, &of_core(&core), &format!("{kind:?} seed {seed}, kernel"));
+    if seed == 0 {
+        check_packed(&expected, &core, kind);
+    }
+}
+
+fn check_packed(expected: &Snapshot, core: &Path, kind: Kind) {
+    let directory = Directory::new();
+    let bytes = std::fs::read(core).unwrap();
+    for packing in Packing::ALL {
+        let packed = directory.write("packed", &packing.pack(&bytes));
+        assert_equal(expected, &of_core(&packed), &format!("{kind:?}, kernel, {packing:?}"));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A leaking worker and its master.
 
-use crate::core_support::Directory;
+use crate::core_support::{Directory, Packing};
 use crate::model::assert_equal;
 use crate::process::{live, of_core, stop};
 use poolscope_fixtures::{Leak, LeakPlan, Nginx, gcore, kernel_core};
@@ -16,8 +16,13 @@ fn a_leaking_worker_and_its_master() {
     assert_eq!(expected.pools.iter().filter(|pool| pool.owner.kind.starts_with("dyups.")).count(), 40);
     let of_gdb = of_core(&gcore(worker, directory.path()).unwrap());
     assert_equal(&expected, &of_gdb, "worker, gcore");
-    let of_kernel = of_core(&kernel_core(worker, directory.path()).unwrap());
-    assert_equal(&expected, &of_kernel, "worker, kernel");
+    let core = kernel_core(worker, directory.path()).unwrap();
+    assert_equal(&expected, &of_core(&core), "worker, kernel");
+    let bytes = std::fs::read(&core).unwrap();
+    for packing in Packing::ALL {
+        let packed = directory.write("packed", &packing.pack(&bytes));
+        assert_equal(&expected, &of_core(&packed), &format!("worker, kernel, {packing:?}"));
+    }
     let master = nginx.master_pid();
     stop(master);
     let expected = live(master);

@@ -16,7 +16,7 @@ pub const MAX_MODEL: u64 = 128 << 20;
 pub const MAX_LINE: u64 = 32 << 20;
 /// Lines. The largest snapshot has some thousands.
 pub const MAX_LINES: u64 = 1 << 20;
-/// Values in a line, and in all fields of a JSON document but `pools` and `chunks`, as [`values`] counts them.
+/// Values in a line, and in all fields of a JSON document but `pools` and `chunks`, of which an object counts as eight.
 pub const MAX_VALUES: u64 = 1 << 23;
 /// Pools.
 pub const MAX_POOLS: u64 = 1 << 23;
