@@ -3,17 +3,15 @@
 mod core_support;
 
 use core_support::{Directory, Packing};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use poolscope::addr::{Addr, AddrRange};
 use poolscope::target::core::Core;
 use poolscope::target::maps::{Backing, Maps};
 use poolscope::target::memory::{Fault, Memory};
-use poolscope_fixtures::{HeapProgram, Kind, gcore, kernel_core};
+use poolscope_fixtures::{HeapProgram, Kind, gcore, kernel_core, stop_at_rest};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// What a stopped process says of itself.
 struct Live {
@@ -24,19 +22,7 @@ struct Live {
 }
 
 fn stop(pid: u32) -> Live {
-    kill(Pid::from_raw(pid as i32), Signal::SIGSTOP).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let is_stopped = || {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        tasks.flatten().all(|task| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-        })
-    };
-    while !is_stopped() {
-        assert!(Instant::now() < deadline, "process {pid} does not stop");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    stop_at_rest(pid).unwrap();
     let maps = Maps::read_ranges(pid as i32).unwrap();
     let mem = File::open(format!("/proc/{pid}/mem")).unwrap();
     let private = maps.0.iter().filter(|mapping| mapping.readable && mapping.writable);

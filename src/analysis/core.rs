@@ -57,8 +57,15 @@ pub fn prepare(
     progress.step("reading debug info");
     let mut search = options.debug.clone();
     search.root = options.core_files.sysroot.clone();
+    let is_proven = [binary.verified, found.as_ref().is_none_or(|found| found.verified)];
     let library = library.zip(found).map(|(library, found)| module_of(library, found));
-    let (binary, library) = load_both(module_of(executable, binary), library, &search, known)?;
+    let (mut binary, mut library) = load_both(module_of(executable, binary), library, &search, known)?;
+    for (module, is_proven) in [Some(&mut binary), library.as_mut()].into_iter().zip(is_proven) {
+        if let Some(module) = module.filter(|_| !is_proven) {
+            // Debug info that is proven to be the file's proves nothing of a file that is not proven to be the process's.
+            module.source.verified_by = module.source.verified_by.take().map(|_| "path".to_owned());
+        }
+    }
     let prepared = prepare_found(&core, executable, binary, library, notes);
     Ok(CoreTarget { core, prepared })
 }

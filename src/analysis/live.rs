@@ -60,6 +60,7 @@ fn describe(process: &Process) -> ProcessInfo {
         title: process.title.clone(),
         executable: process.executable.display().to_string(),
         age_seconds: Some(process.age_seconds),
+        started_at: process.started_at,
         start_ticks: Some(process.start_ticks),
         parent_start_ticks: process.parent_start_ticks,
         boot_id: crate::target::process::boot_id(),

@@ -5,6 +5,7 @@ use crate::analysis::{self, Options, Progress};
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::file::{self, Wanted};
 use crate::snapshot::model::Snapshot;
+use anyhow::Context;
 use std::path::Path;
 
 /// Makes snapshots of targets.
@@ -70,8 +71,7 @@ impl Obtain for Real {
     }
 }
 
-/// True if the file is a saved snapshot, whatever its name. What cannot be looked at is none: reading it as a core then says
-/// why.
+/// True if the file is to be read as a saved snapshot, whatever its name; false if it is to be read as a core.
 fn is_snapshot(path: &Path) -> anyhow::Result<bool> {
     // To look at what comes through a pipe takes it away from whoever reads it next.
     let is_stream = std::fs::metadata(path).is_ok_and(|data| !data.is_file() && !data.is_dir());
@@ -80,5 +80,7 @@ fn is_snapshot(path: &Path) -> anyhow::Result<bool> {
         "{} is no regular file: give a core that comes through a pipe with --core, and save a snapshot to a file first",
         path.display()
     );
-    Ok(file::look_at(path).is_ok_and(file::Look::is_snapshot))
+    let look = file::look_at(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // What is neither is best told by the reader of snapshots: it says what the file looks like.
+    Ok(!matches!(look, file::Look::Core | file::Look::Elf))
 }

@@ -1,7 +1,7 @@
 //! When the memory limit is reached if the growth goes on as it did.
 
 use super::change::Interval;
-use crate::snapshot::model::{Limits, Snapshot};
+use crate::snapshot::model::Limits;
 use serde::Serialize;
 
 /// When the limit is reached at this rate, or why that is not said.
@@ -37,7 +37,7 @@ pub struct Forecast {
 
 impl Outlook {
     /// For a growth of so many bytes within that time, of one process.
-    pub(super) fn of(grown: i128, interval: Interval, same_process: bool, new: &Snapshot) -> Outlook {
+    pub(super) fn of(grown: i128, interval: Interval, same_process: bool, limits: Option<&Limits>) -> Outlook {
         if !same_process {
             return Outlook::OtherProcess;
         }
@@ -47,7 +47,7 @@ impl Outlook {
         let Some(per_hour) = interval.per_hour(grown).filter(|_| interval.foretells()) else {
             return Outlook::TooShort;
         };
-        match new.limits.as_ref().and_then(nearest) {
+        match limits.and_then(nearest) {
             None => Outlook::LimitUnknown,
             Some((cgroup, limit, room)) => {
                 Outlook::Reaches(Forecast { cgroup, limit, room, per_hour, seconds: room as f64 / per_hour * 3600.0 })

@@ -179,7 +179,7 @@ impl<'a> Facts<'a> {
     fn of_masters(&self, same_master: bool, from: Option<String>) -> (Relation, Option<String>) {
         let relation = match (same_master, self.same_cycle, self.same_binary()) {
             (true, Some(false), _) => Relation::AfterReload,
-            (true, ..) if self.started_since() => Relation::Respawned,
+            (true, ..) if self.started_since() == Some(true) => Relation::Respawned,
             (true, ..) => Relation::Sibling,
             (false, _, Some(false)) => Relation::OtherBinary,
             (false, ..) => Relation::OtherMaster,
@@ -191,10 +191,11 @@ impl<'a> Facts<'a> {
         (relation, from)
     }
 
-    /// True if the newer one is known to have started after the older snapshot was taken.
-    fn started_since(&self) -> bool {
-        let started = self.new.process.age_seconds.map(|age| self.new.taken_at - age as f64);
-        started.is_some_and(|started| started > self.old.taken_at + AGE_PRECISION)
+    /// Whether the newer one started after the older snapshot was taken; `None` if it does not tell when it started.
+    fn started_since(&self) -> Option<bool> {
+        let process = &self.new.process;
+        let by_age = || Some(self.new.taken_at - process.age_seconds? as f64 - AGE_PRECISION);
+        process.started_at.or_else(by_age).map(|started| started > self.old.taken_at)
     }
 
     /// Workers with workers, nginx with nginx.
@@ -204,7 +205,8 @@ impl<'a> Facts<'a> {
             process.server.as_deref().map(|server| server.split('/').next().unwrap_or(server).to_owned())
         };
         let role = |process: &ProcessInfo| process.role.split(" shutting").next().map(str::to_owned);
-        role(old) == role(new) && equal(&product(old), &product(new)) != Some(false)
+        let is_other_program = old.server.is_none() && new.server.is_none() && old.executable != new.executable;
+        role(old) == role(new) && equal(&product(old), &product(new)) != Some(false) && !is_other_program
     }
 
     fn sentence(&self, relation: Relation, assumed: Option<&str>) -> String {
@@ -216,9 +218,12 @@ impl<'a> Facts<'a> {
                 "the same process, which has read its configuration again in between".to_owned()
             }
             Relation::Sibling => format!(
-                "another {who} of the same master: {} was there already when {} was looked at. The difference is not \
-                 growth over time",
-                new.pid, old.pid
+                "another {who} of the same master{}. The difference is not growth over time",
+                match self.started_since() {
+                    Some(_) => format!(": {} was there already when {} was looked at", new.pid, old.pid),
+                    None =>
+                        format!("; whether {} was there already when {} was looked at is not known", new.pid, old.pid),
+                }
             ),
             Relation::Respawned => format!(
                 "{who} {} was started by the same master after {} was looked at{}. The difference is not growth over time",

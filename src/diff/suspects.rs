@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use super::owners::{NameChange, OwnerChange};
+use super::pools::Moved;
 use super::sizes::BucketChange;
 use crate::snapshot::finding::Finding;
 use crate::snapshot::model::Snapshot;
@@ -17,7 +18,7 @@ pub struct Suspect<'a> {
     pub owner: &'a str,
     /// The same for people.
     pub label: &'a str,
-    /// Its name, if pools of one name make up most of the growth.
+    /// Its name, if its pools have names: each is told for itself.
     pub name: Option<&'a str>,
     /// How many pools; 0 for owners that are no pools.
     pub pools: Change,
@@ -35,34 +36,63 @@ pub struct Suspect<'a> {
     pub findings: Vec<&'a Finding>,
 }
 
-/// Those that grew most, most growth first.
-pub(super) fn suspects<'a>(owners: &[OwnerChange<'a>], new: &'a Snapshot) -> Vec<Suspect<'a>> {
-    let grew = owners.iter().filter_map(|owner| Some((owner, owner.share_of_growth?)));
-    grew.take(MOST).map(|(owner, share)| suspect(owner, share, new)).collect()
+/// Those that grew most, most growth first: each name of an owner for itself. `moved` are changes of state, which make one
+/// kind larger and another smaller: what an owner has more by these alone is no growth.
+pub(super) fn suspects<'a>(owners: &[OwnerChange<'a>], moved: &[Moved<'_>], new: &'a Snapshot) -> Vec<Suspect<'a>> {
+    let moved_to = |kind: &str| -> u64 {
+        moved.iter().filter(|moved| moved.to == kind).fold(0, |sum, moved| moved.bytes.saturating_add(sum))
+    };
+    let mut suspects: Vec<Suspect<'a>> = Vec::new();
+    for owner in owners.iter().filter(|owner| owner.bytes.growth() > moved_to(owner.owner)) {
+        let Some(share) = owner.share_of_growth else { continue };
+        let grown: Vec<&NameChange<'a>> = owner.names.iter().filter(|name| name.bytes.growth() > 0).collect();
+        match grown.is_empty() {
+            true => suspects.push(of_owner(owner, share, new)),
+            false => suspects.extend(grown.into_iter().map(|name| of_name(owner, name, share, new))),
+        }
+    }
+    suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.bytes.growth()));
+    suspects.truncate(MOST);
+    suspects
 }
 
-fn suspect<'a>(owner: &OwnerChange<'a>, share_of_growth: f64, new: &'a Snapshot) -> Suspect<'a> {
-    let growth = owner.bytes.growth();
-    let most = |grown: u64| grown > growth / 2;
-    let name = owner.names.iter().find(|name| most(name.bytes.growth()));
-    let (pools, chunks, bytes) = match name {
-        Some(NameChange { pools, chunks, bytes, .. }) => (*pools, *chunks, *bytes),
-        None => (owner.pools, owner.chunks, owner.bytes),
-    };
-    let largest = owner.sizes.iter().max_by_key(|bucket| bucket.bytes.growth());
-    let name = name.map(|name| name.name);
+fn of_owner<'a>(owner: &OwnerChange<'a>, share_of_growth: f64, new: &'a Snapshot) -> Suspect<'a> {
     Suspect {
         owner: owner.owner,
         label: owner.label,
-        name,
-        pools,
-        chunks,
-        bytes,
+        name: None,
+        pools: owner.pools,
+        chunks: owner.chunks,
+        bytes: owner.bytes,
         per_hour: owner.per_hour,
         share_of_growth,
-        mainly: largest.filter(|bucket| most(bucket.bytes.growth())).copied(),
-        findings: new.findings.iter().filter(|finding| is_about(finding, owner, name)).collect(),
+        mainly: mainly(owner, owner.bytes.growth()),
+        findings: new.findings.iter().filter(|finding| is_about(finding, owner, None)).collect(),
     }
+}
+
+/// One name of an owner. Sizes are known of the whole owner only: they are told if nobody else has a part in them.
+fn of_name<'a>(owner: &OwnerChange<'a>, name: &NameChange<'a>, share: f64, new: &'a Snapshot) -> Suspect<'a> {
+    let (growth, of_owner) = (name.bytes.growth(), owner.bytes.growth().max(1));
+    let part = growth as f64 / of_owner as f64;
+    Suspect {
+        owner: owner.owner,
+        label: owner.label,
+        name: Some(name.name),
+        pools: name.pools,
+        chunks: name.chunks,
+        bytes: name.bytes,
+        per_hour: owner.per_hour.map(|rate| rate * part),
+        share_of_growth: (share * part).min(1.0),
+        mainly: mainly(owner, growth).filter(|_| growth == of_owner),
+        findings: new.findings.iter().filter(|finding| is_about(finding, owner, Some(name.name))).collect(),
+    }
+}
+
+/// The size that makes up most of the growth, if one does.
+fn mainly(owner: &OwnerChange<'_>, growth: u64) -> Option<BucketChange> {
+    let largest = owner.sizes.iter().max_by_key(|bucket| bucket.bytes.growth())?;
+    (largest.bytes.growth() > growth / 2).then_some(*largest)
 }
 
 /// Whether a finding speaks of that owner, and if it names one, of that name.

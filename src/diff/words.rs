@@ -7,6 +7,7 @@ use super::suspects::Suspect;
 use super::verdict::Verdict;
 use super::{Diff, Trend};
 use crate::snapshot::human::{counted, human_bytes, human_count};
+use crate::snapshot::model::Snapshot;
 
 /// A year in seconds: what lies further ahead is not worth a figure.
 const YEAR: f64 = 365.0 * 86_400.0;
@@ -79,13 +80,27 @@ impl Diff<'_> {
     /// What changed, of what kind it is, and what comes of it: each a sentence.
     pub fn summary(&self) -> Vec<String> {
         let same = self.related.relation.is_same_process();
-        let mut sentences = vec![self.in_use_sentence(same)];
+        let mut sentences = self.incomplete_sentence();
+        sentences.push(self.in_use_sentence(same));
         if same {
             sentences.extend(self.verdict_sentence());
             sentences.extend(outlook_sentence(&self.outlook, self.interval.seconds));
         }
         sentences.extend(self.moved_sentences());
         sentences
+    }
+
+    /// Said first: everything after it may come of that.
+    fn incomplete_sentence(&self) -> Vec<String> {
+        let is_incomplete =
+            |side: &Snapshot| side.source.missing > 0 || side.coverage.is_some_and(|coverage| coverage < 1.0);
+        let which = match (is_incomplete(&self.old), is_incomplete(&self.new)) {
+            (false, false) => return Vec::new(),
+            (true, false) => "The older snapshot is",
+            (false, true) => "The newer snapshot is",
+            (true, true) => "Both snapshots are",
+        };
+        vec![format!("{which} incomplete: what is missing there looks like a change.")]
     }
 
     fn in_use_sentence(&self, same: bool) -> String {

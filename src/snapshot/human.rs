@@ -51,6 +51,13 @@ pub fn utc(seconds: u64) -> String {
     format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3_600 % 24, seconds / 60 % 60)
 }
 
+/// The same to the second: `2026-03-01 04:05:00 UTC`.
+pub fn utc_to_second(seconds: u64) -> String {
+    let (year, month, day) = date(seconds);
+    let (hours, minutes, seconds) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02} UTC")
+}
+
 /// The same as it stands in file names, to the second: `20260301T040500Z`.
 pub fn utc_compact(seconds: u64) -> String {
     let (year, month, day) = date(seconds);

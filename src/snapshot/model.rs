@@ -86,7 +86,7 @@ pub struct SourceInfo {
 }
 
 /// Identity of the process.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProcessInfo {
     /// Name of the machine that it was looked at on, as the kernel has it; absent for a core.
@@ -107,6 +107,8 @@ pub struct ProcessInfo {
     pub server: Option<String>,
     /// Seconds since it started; absent for a core.
     pub age_seconds: Option<u64>,
+    /// When it started, in seconds since 1970 (UTC), to some hundredths; absent for a core.
+    pub started_at: Option<f64>,
     /// When it started, in clock ticks after boot; absent for a core.
     pub start_ticks: Option<u64>,
     /// When its parent started, in clock ticks after boot: with `parent` this names a master for good. Absent for a core,

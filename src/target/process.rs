@@ -117,6 +117,8 @@ pub struct Process {
     pub start_ticks: u64,
     /// When its parent started, if that is in sight.
     pub parent_start_ticks: Option<u64>,
+    /// When it started, in seconds since 1970, to some hundredths.
+    pub started_at: Option<f64>,
     /// Seconds since it started.
     pub age_seconds: u64,
     /// Resident bytes.
@@ -160,6 +162,7 @@ impl Process {
             executable,
             start_ticks: stat.starttime,
             parent_start_ticks: start_ticks_of(stat.ppid),
+            started_at: started_at(&stat),
             age_seconds: age_seconds(&stat),
             resident: status.vmrss.unwrap_or(0) * 1024,
         })
@@ -197,6 +200,14 @@ pub fn boot_id() -> Option<String> {
 
 fn trimmed(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned()).filter(|text| !text.is_empty())
+}
+
+/// The kernel's own boot time (`btime` in `/proc/stat`) is in whole seconds: now and the time since the boot tell more.
+fn started_at(stat: &Stat) -> Option<f64> {
+    let up: f64 = std::fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
+    let since_boot = stat.starttime as f64 / procfs::ticks_per_second().max(1) as f64;
+    Some(((now - up + since_boot) * 100.0).round() / 100.0)
 }
 
 fn age_seconds(stat: &Stat) -> u64 {

@@ -28,7 +28,8 @@ fn outlook(hours: f64, limits: Option<Limits>) -> Outlook {
     let mut new = samples::leaked();
     new.taken_at = samples::START + hours * 3600.0;
     new.limits = limits;
-    Diff::between(&samples::old(), &new).outlook
+    let old = Snapshot { limits: None, ..samples::old() };
+    Diff::between(&old, &new).outlook
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub fn worker(host: &str, pid: i32, hours: f64, owners: Vec<OwnerSummary>) -> Sn
             role: "worker".into(),
             server: Some("Tengine/3.1.0".into()),
             age_seconds: Some(600),
+            started_at: None,
             start_ticks: Some(81_234),
             boot_id: Some(format!("boot-of-{host}")),
             resident: Some(1_094_713_344),

@@ -7,8 +7,8 @@ use std::path::Path;
 
 /// What only a live process tells: when and how it was looked at, since when it runs, how much of it is in memory.
 const OF_THE_LIVING: [&str; 4] = ["taken_at", "freeze", "limits", "source"];
-const OF_LIVING_PROCESSES: [&str; 6] =
-    ["host", "age_seconds", "start_ticks", "parent_start_ticks", "boot_id", "resident"];
+const OF_LIVING_PROCESSES: [&str; 7] =
+    ["host", "age_seconds", "started_at", "start_ticks", "parent_start_ticks", "boot_id", "resident"];
 
 /// Asserts that the two models are the same, chunk by chunk. `name` says which they are.
 pub fn assert_equal(live: &Snapshot, core: &Snapshot, name: &str) {

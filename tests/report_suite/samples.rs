@@ -154,6 +154,7 @@ fn process() -> ProcessInfo {
         build_id: Some("3f2a9c".into()),
         server: Some("Tengine/3.1.0".into()),
         age_seconds: Some(529_920),
+        started_at: Some(1_771_802_580.5),
         start_ticks: Some(81_234),
         parent_start_ticks: Some(81_200),
         boot_id: Some("0b6f2a70-8f1a-4a3c-9f51-3f3f54c1a7de".into()),

@@ -132,6 +132,7 @@ fn process(r: &mut Random) -> ProcessInfo {
         build_id: r.maybe(Random::text),
         server: r.maybe(Random::text),
         age_seconds: r.maybe(Random::size),
+        started_at: r.maybe(|r| r.size() as f64 / 100.0),
         start_ticks: r.maybe(Random::bits),
         parent_start_ticks: r.maybe(Random::bits),
         boot_id: r.maybe(Random::text),

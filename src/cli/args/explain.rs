@@ -42,6 +42,9 @@ impl ExplainArgs {
     pub fn split(&self) -> Result<(Option<TargetArg>, Vec<u64>), String> {
         let (target, addresses) = match (&self.core.core, self.words.split_first()) {
             (Some(_), _) => (None, self.words.as_slice()),
+            (None, Some((first, _))) if first.starts_with("0x") => {
+                return Err(format!("\"{first}\" comes too early: first the pid or file, then addresses"));
+            }
             (None, Some((first, rest))) => (Some(parse_target(first)?), rest),
             (None, None) => (None, &[] as &[String]),
         };

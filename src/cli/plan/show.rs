@@ -68,8 +68,16 @@ fn top_without_table(command: &str) -> clap::Error {
 }
 
 fn save(output: PathBuf, targets: usize) -> Result<Save, clap::Error> {
+    let names_a_directory = output.as_os_str().as_encoded_bytes().ends_with(b"/");
     match output.is_dir() {
         true => Ok(Save::Directory(output)),
+        false if names_a_directory => Err(conflict(
+            SNAPSHOT,
+            &format!("--output {}: there is no such directory; make it first", output.display()),
+        )),
+        false if output.as_os_str() == "-" => {
+            Err(conflict(SNAPSHOT, "--output needs a file: to standard output, write with --format json"))
+        }
         false if targets > 1 => Err(conflict(
             SNAPSHOT,
             "--output must be a directory for several processes: each is saved in a file of its own",

@@ -43,7 +43,10 @@ impl Target {
             TargetArg::File(path) => {
                 let there = path.exists();
                 let missing = || {
-                    let message = format!("\"{}\" is not a pid, and there is no such file", path.display());
+                    let message = match command {
+                        "report" => format!("there is no file \"{}\"", path.display()),
+                        _ => format!("\"{}\" is not a pid, and there is no such file", path.display()),
+                    };
                     wrong(command, ErrorKind::ValueValidation, message)
                 };
                 there.then(|| Target::File(path.clone())).ok_or_else(missing)

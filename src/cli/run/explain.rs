@@ -20,7 +20,7 @@ pub(super) fn run(
     drop(progress);
     let (snapshot, explained) = match explained {
         Ok(explained) => explained,
-        Err(error) => return super::failed(session, &error.to_string()),
+        Err(error) => return super::failed(session, &super::told(&error)),
     };
     session.warn(target, &snapshot);
     for (index, explanation) in explained.iter().enumerate() {

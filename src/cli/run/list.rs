@@ -44,6 +44,9 @@ pub(super) fn chunks(
     if let Some(why) = why_no_chunks(&snapshot) {
         return failed(session, &why);
     }
+    if snapshot.chunks.is_none() {
+        return failed(session, &format!("{target} has no rows of chunks: a snapshot that is saved with -o has them"));
+    }
     let arena = match filter.arena.map(|arena| arena::find(&snapshot, arena)).transpose() {
         Ok(arena) => arena,
         Err(why) => return failed(session, &why),

@@ -51,7 +51,7 @@ impl Session<'_> {
         let obtained = self.from.obtain(target, wanted, &self.plan.options, &progress);
         drop(progress);
         obtained.unwrap_or_else(|error| {
-            self.fail(&error.to_string());
+            self.fail(&told(&error));
             Vec::new()
         })
     }
@@ -93,6 +93,14 @@ impl Session<'_> {
     fn say(&mut self, sentence: &str) {
         // There is nowhere left to say that this cannot be said.
         let _ = writeln!(self.err, "poolscope: {}", for_terminal(sentence));
+    }
+}
+
+/// An error in one sentence. Those of the library name their cause themselves; what is added here does not.
+fn told(error: &anyhow::Error) -> String {
+    match error.chain().nth(1) {
+        Some(cause) if !error.to_string().contains(&cause.to_string()) => format!("{error:#}"),
+        _ => error.to_string(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cli::outcome::of_error;
 use crate::cli::terminal::Environment;
 use crate::malloc::books::{ArenaBooks, Books};
 use crate::malloc::chunk::ChunkState;
-use crate::snapshot::chunks::{ArenaName, ChunkRow};
+use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::{HexAddr, ProcessInfo};
 use crate::target::process::TargetError;
@@ -23,6 +23,7 @@ fn snapshot(pid: i32) -> Snapshot {
         },
         coverage: Some(1.0),
         books: Some(Books::default()),
+        chunks: Some(ChunkTable::default()),
         ..Snapshot::default()
     }
 }

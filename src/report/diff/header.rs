@@ -4,7 +4,7 @@ use crate::diff::Diff;
 use crate::diff::words::duration;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{flow, keep_start, wrap};
-use crate::snapshot::human::utc;
+use crate::snapshot::human::utc_to_second;
 use crate::snapshot::model::Snapshot;
 
 pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
@@ -41,7 +41,7 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
 
 /// When a snapshot was taken, if that is known.
 pub(super) fn taken(seconds: f64) -> String {
-    if seconds > 0.0 { utc(seconds as u64) } else { "some time".to_owned() }
+    if seconds > 0.0 { utc_to_second(seconds as u64) } else { "some time".to_owned() }
 }
 
 fn title(text: &str, style: Style) -> Line {

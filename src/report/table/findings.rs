@@ -16,6 +16,11 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
             lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Detail, line)));
         }
     }
+    if snapshot.process.role == "worker shutting down" && !snapshot.findings.is_empty() {
+        let text = "This worker is shutting down: no new request reaches it, so that nothing looks an upstream up in it any \
+                    more; it ends, and frees everything, when its last connection closes.";
+        lines.extend(paragraph(text, Look::Plain, style));
+    }
     if let Some(remark) = remark(snapshot) {
         let wrapped = text::wrap(remark, style.width, "  ", "  ");
         lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Plain, line)));

@@ -96,6 +96,7 @@ fn source(source: &LayoutSource, is_core: bool) -> String {
         Some("same_file") if is_core => "of the same file",
         Some("same_file") => "of the running file",
         Some("build_id") => "build-id matches",
+        Some("path") => "taken on trust",
         Some("checksum") => "debuglink checksum matches",
         Some(other) => other,
         None => "",

@@ -19,7 +19,9 @@ const MODE: u32 = 0o600;
 /// replaced: in a folder that others may write to, it could lead anywhere.
 pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), SaveError> {
     let no_name = || SaveError::NoName { path: path.to_owned() };
-    let name = path.file_name().ok_or_else(no_name)?;
+    // A path that ends with a slash means a folder, though its last part would be a name.
+    let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let name = path.file_name().filter(|_| !is_folder).ok_or_else(no_name)?;
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
