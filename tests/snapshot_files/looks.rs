@@ -20,6 +20,18 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
+fn xz(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[test]
 fn a_file_is_told_by_what_is_in_it_compressed_or_not() {
     let snapshot = random(1, 3, None);
@@ -28,12 +40,12 @@ fn a_file_is_told_by_what_is_in_it_compressed_or_not() {
         (serde_json::to_vec(&snapshot).unwrap(), Look::Json),
         (elf(4), Look::Core),
         (elf(3), Look::Elf),
-        (b"\xfd7zXZ\0more".to_vec(), Look::Compressed),
+        (b"BZh9more".to_vec(), Look::Compressed),
         (b"owner,bytes\n".to_vec(), Look::Text),
         (b"\0\x01\x02".to_vec(), Look::Unknown),
         (Vec::new(), Look::Empty),
     ] {
-        for form in [bytes.clone(), packed(&bytes), gzip(&bytes)] {
+        for form in [bytes.clone(), packed(&bytes), gzip(&bytes), xz(&bytes), lz4(&bytes)] {
             assert_eq!(look(&form[..]).unwrap(), expected);
             assert_eq!(expected.is_snapshot(), read_all(&form).is_ok());
         }
@@ -51,7 +63,7 @@ fn what_is_no_snapshot_is_named_with_a_way_out() {
         elf(4),
         packed(&elf(4)),
         elf(2),
-        b"\x04\x22\x4d\x18".to_vec(),
+        b"BZh9".to_vec(),
         b"#!/bin/sh\n".to_vec(),
         br#"[{"address":"0x10"}]"#.to_vec(),
         br#"{"address":"0x10","owner":"request"}"#.to_vec(),

@@ -65,7 +65,7 @@ impl Look {
             Look::Compressed => "unpack it first",
             Look::Empty => "take the snapshot again",
             Look::Snapshot | Look::Json | Look::Text | Look::Unknown => {
-                "give a file that `poolscope snapshot` wrote, with -o or with --format json"
+                "give a file that `poolscope snapshot` wrote, with -o or with --format json, or a core"
             }
         }
     }
