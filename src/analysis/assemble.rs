@@ -5,14 +5,16 @@ use super::findings::findings;
 use super::pools;
 use super::prepared::Prepared;
 use super::reading::Reading;
-use crate::attribution::{Attribution, Claim, OUTSIDE_POOLS, OwnedPool, TCACHE};
+use crate::attribution::{Attribution, Claim, Group, OUTSIDE_POOLS, OwnedPool};
 use crate::malloc::chunk::{Chunk, ChunkState};
 use crate::malloc::heap::{ChunkId, Heap};
 use crate::malloc::read::ReadPagemap;
-use crate::nginx::owner::OwnerKind;
+use crate::nginx::owner::{OwnerKind, Trust};
 use crate::nginx::pool::assemble as assemble_pools;
 use crate::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
-use crate::snapshot::model::{HexAddr, Layouts, OwnerSummary, PoolCheck, SCHEMA_VERSION, Snapshot, Thresholds};
+use crate::snapshot::model::{
+    ChunkGroup, HexAddr, Layouts, OwnerSummary, PoolCheck, SCHEMA_VERSION, Snapshot, Thresholds,
+};
 use crate::snapshot::sizes::SizeHistogram;
 use rustc_hash::FxHashMap;
 use std::time::UNIX_EPOCH;
@@ -44,6 +46,7 @@ pub fn with_heap(
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
     snapshot.owners = owners;
+    snapshot.groups = groups(&heap, &attribution);
     snapshot.pools = pools::rows(prepared, &heap, &attribution);
     let in_pools = prepared.nginx.as_ref().map(|_| attribution.pools.iter().map(|owned| owned.pool.bytes()).sum());
     snapshot.memory = breakdown::with_heap(&prepared.maps, &heap, residency, in_pools);
@@ -123,7 +126,9 @@ fn summarise(heap: &Heap, attribution: &Attribution) -> (Vec<OwnerSummary>, Owne
                 owners[of_pool[index as usize]].count(chunk.size());
                 continue;
             }
-            Some(Claim::Tcache) => &TCACHE,
+            Some(Claim::Group(index)) => {
+                attribution.groups.get(index as usize).map_or(&OUTSIDE_POOLS, |group| group.kind)
+            }
             Some(Claim::Pool(_)) | None => &OUTSIDE_POOLS,
         };
         let at = match latest {
@@ -135,13 +140,46 @@ fn summarise(heap: &Heap, attribution: &Attribution) -> (Vec<OwnerSummary>, Owne
     }
     add_names(&mut owners, attribution);
     owners.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.owner.cmp(&b.owner)));
-    let index = attribution.pools.iter().map(OwnedPool::kind).chain([&TCACHE, &OUTSIDE_POOLS]);
+    let index = attribution.pools.iter().map(OwnedPool::kind);
+    let index = index.chain(attribution.groups.iter().map(|group| group.kind)).chain([&OUTSIDE_POOLS]);
     let index = index.filter_map(|kind| {
         let at = owners.iter().position(|owner| owner.owner == kind.key)?;
         Some((kind.key, at as u32))
     });
     let index = index.collect();
     (owners, index)
+}
+
+/// Sums up chunks in use outside pools by group, most bytes first.
+fn groups(heap: &Heap, attribution: &Attribution) -> Vec<ChunkGroup> {
+    let row = |group: &Group| ChunkGroup {
+        owner: group.kind.key.to_owned(),
+        name: group.name.clone(),
+        trust: group.trust,
+        path: group.path.clone(),
+        smallest: u64::MAX,
+        ..ChunkGroup::default()
+    };
+    let unknown = Group { kind: &OUTSIDE_POOLS, name: String::new(), trust: Trust::Signature, path: String::new() };
+    let mut groups: Vec<ChunkGroup> = attribution.groups.iter().chain([&unknown]).map(row).collect();
+    let last = groups.len() - 1;
+    for (id, chunk) in heap.in_use() {
+        let index = match attribution.claim(id) {
+            Some(Claim::Pool(_)) => continue,
+            Some(Claim::Group(index)) => (index as usize).min(last),
+            None => last,
+        };
+        let group = &mut groups[index];
+        if group.chunks == 0 {
+            group.example = HexAddr(chunk.memory().0);
+        }
+        group.chunks += 1;
+        group.bytes += chunk.size();
+        (group.smallest, group.largest) = (group.smallest.min(chunk.size()), group.largest.max(chunk.size()));
+    }
+    groups.retain(|group| group.chunks > 0);
+    groups.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.owner, &a.name).cmp(&(&b.owner, &b.name))));
+    groups
 }
 
 fn empty_summary(kind: &OwnerKind) -> OwnerSummary {
@@ -205,7 +243,10 @@ fn chunk_table(
     let claim = |id: ChunkId, chunk: Chunk| match attribution.claim(id) {
         _ if chunk.state() != ChunkState::InUse => ChunkClaim::Nobody,
         Some(Claim::Pool(index)) => order.get(index as usize).map_or(ChunkClaim::Nobody, |new| ChunkClaim::Pool(*new)),
-        Some(Claim::Tcache) => ChunkClaim::Owner(owner(TCACHE.key)),
+        Some(Claim::Group(index)) => {
+            let kind = attribution.groups.get(index as usize).map_or(&OUTSIDE_POOLS, |group| group.kind);
+            ChunkClaim::Owner(owner(kind.key))
+        }
         None => ChunkClaim::Owner(owner(OUTSIDE_POOLS.key)),
     };
     let mut add = |id, chunk: Chunk, arena| {

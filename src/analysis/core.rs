@@ -1,7 +1,7 @@
 //! A core: who it was, what it ran, and what its memory holds. From there on it is read as a stopped process is.
 
 use super::capture::threads;
-use super::modules::{KnownFiles, LoadedModule, load_both};
+use super::modules::{KnownFiles, LoadedModule, load_both, load_others};
 use super::prepared::{About, Glibc, Prepared};
 use super::reading::{Reader, Reading};
 use super::{Options, Progress, SnapshotError};
@@ -60,21 +60,21 @@ pub fn prepare(
     let is_proven = [binary.verified, found.as_ref().is_none_or(|found| found.verified)];
     let library = library.zip(found).map(|(library, found)| module_of(library, found));
     let (mut binary, mut library) = load_both(module_of(executable, binary), library, &search, known)?;
+    let others = load_others(find_others(&mut core, &modules, options), &search, known);
     for (module, is_proven) in [Some(&mut binary), library.as_mut()].into_iter().zip(is_proven) {
         if let Some(module) = module.filter(|_| !is_proven) {
             // Debug info that is proven to be the file's proves nothing of a file that is not proven to be the process's.
             module.source.verified_by = module.source.verified_by.take().map(|_| "path".to_owned());
         }
     }
-    let prepared = prepare_found(&core, executable, binary, library, notes);
+    let prepared = prepare_found(&core, executable, (binary, library, others), notes);
     Ok(CoreTarget { core, prepared })
 }
 
 fn prepare_found(
     core: &Core,
     executable: &CoreModule,
-    binary: LoadedModule,
-    library: Option<LoadedModule>,
+    (binary, library, others): (LoadedModule, Option<LoadedModule>, Vec<LoadedModule>),
     notes: Vec<String>,
 ) -> Prepared {
     let about = About {
@@ -86,7 +86,7 @@ fn prepare_found(
         page_size: core.page_size(),
         notes,
     };
-    let mut prepared = Prepared::new(about, binary, library);
+    let mut prepared = Prepared::new(about, binary, library, others);
     let par = prepared.glibc.as_ref().and_then(|glibc| Par::read(core, &glibc.layout, glibc.roots.par).ok());
     let start = par.map(|par| par.sbrk_base).or_else(|| likely_heap(&prepared.maps, executable));
     if let Some(start) = start {
@@ -145,6 +145,19 @@ fn find(module: &CoreModule, options: &Options) -> Result<FoundBinary, SnapshotE
         debuginfod_caches: options.debug.debuginfod_caches.clone(),
     };
     Ok(find_binary(&wanted, &places)?)
+}
+
+/// The other files with code that the process ran, as far as they can be found and are proven to be the same: they only give
+/// names. They answer for what the core does not hold of them.
+fn find_others(core: &mut Core, modules: &[CoreModule], options: &Options) -> Vec<Module> {
+    let mut found = Vec::new();
+    for module in modules.iter().filter(|module| !module.is_executable && !is_glibc(&module.path)) {
+        let Ok(file) = find(module, options) else { continue };
+        if file.verified && answer_from(core, module, &file).is_ok() {
+            found.push(module_of(module, file));
+        }
+    }
+    found
 }
 
 /// A core without the first page of a binary does not tell its build-id: gcore leaves it out.

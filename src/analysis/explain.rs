@@ -119,13 +119,10 @@ fn mapping_info(mapping: &Mapping) -> MappingInfo {
     }
 }
 
-/// The symbol of the binary or of glibc that covers an address.
+/// The symbol that covers an address.
 pub fn symbol_at(prepared: &Prepared, address: Addr) -> Option<SymbolInfo> {
-    let modules = [Some(&prepared.binary), prepared.library.as_ref()];
-    modules.into_iter().flatten().find_map(|module| {
-        let (symbol, offset) = module.debug.symbol_at(module.bias.to_file(address))?;
-        Some(SymbolInfo { name: symbol.name.to_string(), offset, file: module.debug.path().display().to_string() })
-    })
+    let (symbol, offset, module) = prepared.symbol_at(address)?;
+    Some(SymbolInfo { name: symbol.name.to_string(), offset, file: module.debug.path().display().to_string() })
 }
 
 /// What is searched for those who point to what an explanation is of: the chunk's memory, or the address alone; nothing, if

@@ -1,6 +1,6 @@
 //! A live process, prepared while it runs: who it is, what it runs, and what its debug info says.
 
-use super::modules::{KnownFiles, load_both};
+use super::modules::{KnownFiles, load_both, load_others};
 use super::prepared::{About, Prepared};
 use super::{Options, Progress, SnapshotError};
 use crate::malloc::allocator::is_glibc;
@@ -8,7 +8,7 @@ use crate::snapshot::model::{Limits, ProcessInfo, SourceInfo};
 use crate::target::limits::MemoryLimits;
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
-use crate::target::modules::{open_executable, open_library};
+use crate::target::modules::{open_executable, open_library, open_others};
 use crate::target::process::{Process, TargetError};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -39,7 +39,11 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
     progress.step("reading debug info");
     let mut search = options.debug.clone();
     search.root = root_of(pid);
-    let (binary, library) = load_both(binary, library, &search, &KnownFiles::default())?;
+    let known: Vec<_> = [Some(&binary), library.as_ref()].into_iter().flatten().collect();
+    let others = open_others(pid, &maps, &known);
+    let files = KnownFiles::default();
+    let (binary, library) = load_both(binary, library, &search, &files)?;
+    let others = load_others(others, &search, &files);
     let about = About {
         source: SourceInfo { kind: "process".to_owned(), ..SourceInfo::default() },
         process: describe(&process),
@@ -49,7 +53,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         page_size: crate::target::page_size(),
         notes: Vec::new(),
     };
-    Ok(LiveTarget { prepared: Prepared::new(about, binary, library), process, memory })
+    Ok(LiveTarget { prepared: Prepared::new(about, binary, library, others), process, memory })
 }
 
 fn describe(process: &Process) -> ProcessInfo {

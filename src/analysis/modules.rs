@@ -1,7 +1,7 @@
 //! The files that the target runs, with what their debug info says.
 
 use super::SnapshotError;
-use crate::addr::{Addr, LoadBias};
+use crate::addr::{Addr, AddrRange, LoadBias};
 use crate::debug::{Binary, DebugInfo, SearchOptions, Segment, Verified};
 use crate::nginx::version::{glibc_version, server_version};
 use crate::snapshot::model::LayoutSource;
@@ -21,6 +21,8 @@ pub struct LoadedModule {
     pub source: LayoutSource,
     /// What it says of its version.
     pub version: Option<String>,
+    /// From its first mapping to the end of its last segment, variables without a value in the file included.
+    pub span: AddrRange,
 }
 
 /// What was read of files, for other processes of the same files: that takes longer than to read a heap.
@@ -86,7 +88,15 @@ fn load(
     let mappings = module.mappings.clone();
     let KnownFile { debug, version } = known.get(module, options, version)?;
     let bias = load_bias(&mappings, debug.segments()).unwrap_or_default();
-    Ok(LoadedModule { source: LayoutSource::of(&debug), debug, bias, version })
+    let start = mappings.iter().map(|(start, _)| *start).min().unwrap_or_default();
+    let end = debug.segments().iter().map(|segment| bias.to_running(segment.address) + segment.memory_size).max();
+    let span = AddrRange::new(start, end.unwrap_or(start).max(start));
+    Ok(LoadedModule { source: LayoutSource::of(&debug), debug, bias, version, span })
+}
+
+/// Loads libraries and modules that are needed for names only: those that cannot be read are left out.
+pub fn load_others(modules: Vec<Module>, options: &SearchOptions, known: &KnownFiles) -> Vec<LoadedModule> {
+    modules.into_iter().filter_map(|module| load(module, options, known, |_| None).ok()).collect()
 }
 
 fn read(

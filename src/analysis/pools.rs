@@ -4,6 +4,7 @@ use super::prepared::Prepared;
 use crate::addr::Addr;
 use crate::attribution::{Attribution, OwnedPool};
 use crate::malloc::heap::Heap;
+use crate::nginx::pool::Cleanup;
 use crate::snapshot::model::HexAddr;
 use crate::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, Trust, split_path};
 use rustc_hash::FxHashMap;
@@ -28,14 +29,17 @@ impl RowMaker<'_> {
     fn row(&mut self, owned: &OwnedPool) -> PoolRow {
         let pool = &owned.pool;
         let named = owned.named.as_ref();
+        let facts = named.map(|named| &named.facts);
         let (path, slot) = split_path(named.map(|named| named.path.as_str()).unwrap_or_default());
         let owner = PoolOwner {
             kind: owned.kind().key.to_owned(),
             label: owned.kind().label.to_owned(),
             name: named.and_then(|named| named.name.clone()),
             state: named.and_then(|named| named.state).map(str::to_owned),
-            trust: if named.is_some() { Trust::TypedPath } else { Trust::Signature },
+            trust: named.map_or(Trust::Signature, |named| named.trust),
             path,
+            protocol: facts.and_then(|facts| facts.protocol).map(str::to_owned),
+            handler: facts.and_then(|facts| facts.handler).map(|handler| symbol(self.prepared, handler)),
         };
         let identity = named.and_then(|named| named.identity);
         PoolRow {
@@ -43,6 +47,9 @@ impl RowMaker<'_> {
             owner: self.shared(owner),
             slot,
             identity: identity.map(|(connection, request)| Identity { connection, request }),
+            age_ms: facts.and_then(|facts| facts.age_ms),
+            client: facts.and_then(|facts| facts.client.as_deref()).map(Arc::from),
+            uri: facts.and_then(|facts| facts.uri.as_deref()).map(Arc::from),
             second_block: pool.blocks.get(1).map(|block| HexAddr(self.heap.chunk(*block).memory().0)),
             references: named.and_then(|named| named.references),
             block_size: pool.block_size,
@@ -69,12 +76,13 @@ impl RowMaker<'_> {
         }
     }
 
-    fn cleanups(&mut self, handlers: &[Addr]) -> Arc<[CleanupRow]> {
-        if let Some(known) = self.cleanups.get(handlers) {
+    fn cleanups(&mut self, cleanups: &[Cleanup]) -> Arc<[CleanupRow]> {
+        let handlers: Vec<Addr> = cleanups.iter().map(|cleanup| cleanup.handler).collect();
+        if let Some(known) = self.cleanups.get(&handlers) {
             return known.clone();
         }
-        let new: Arc<[CleanupRow]> = cleanup_rows(self.prepared, handlers).into();
-        self.cleanups.insert(handlers.to_vec(), new.clone());
+        let new: Arc<[CleanupRow]> = cleanup_rows(self.prepared, &handlers).into();
+        self.cleanups.insert(handlers, new.clone());
         new
     }
 }
@@ -92,12 +100,18 @@ fn cleanup_rows(prepared: &Prepared, handlers: &[Addr]) -> Vec<CleanupRow> {
     counts.iter().map(|(handler, count)| CleanupRow { handler: symbol(prepared, *handler), count: *count }).collect()
 }
 
+/// The function at an address, by symbol; in a file without one, by the file and how far into it.
 fn symbol(prepared: &Prepared, address: Addr) -> String {
-    let found = prepared.binary.debug.symbol_at(prepared.binary.bias.to_file(address));
-    match found {
-        Some((symbol, 0)) => symbol.name.to_string(),
-        Some((symbol, offset)) => format!("{}+{offset:#x}", symbol.name),
-        None => address.to_string(),
+    match prepared.symbol_at(address) {
+        Some((symbol, 0, _)) => symbol.name.to_string(),
+        Some((symbol, offset, _)) => format!("{}+{offset:#x}", symbol.name),
+        None => match prepared.modules().find(|module| module.span.contains(address)) {
+            Some(module) => {
+                let file = module.debug.path().file_name().unwrap_or_default().to_string_lossy();
+                format!("{file}+{:#x}", module.bias.to_file(address).0)
+            }
+            None => address.to_string(),
+        },
     }
 }
 

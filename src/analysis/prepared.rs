@@ -1,11 +1,13 @@
 //! A target of which everything is known but what its memory holds.
 
 use super::modules::LoadedModule;
+use crate::addr::Addr;
+use crate::debug::Symbol;
 use crate::malloc::allocator::{Allocator, recognise};
 use crate::malloc::layout::{LayoutError, MallocLayout};
 use crate::malloc::read::MallocRoots;
 use crate::nginx::layout::PoolLayout;
-use crate::nginx::owner::{FINDERS, NginxModule, OwnerFinder};
+use crate::nginx::owner::{DynamicModule, FINDERS, NginxModule, OwnerFinder};
 use crate::snapshot::model::{LayoutSource, Limits, ProcessInfo, SourceInfo};
 use crate::target::maps::Maps;
 use std::time::SystemTime;
@@ -44,6 +46,8 @@ pub struct Prepared {
     pub binary: LoadedModule,
     /// Its C library, unless that is linked statically.
     pub library: Option<LoadedModule>,
+    /// Its other libraries, and modules that nginx has loaded.
+    pub others: Vec<LoadedModule>,
     /// Its allocator.
     pub allocator: Allocator,
     /// Where glibc's layouts come from.
@@ -76,7 +80,12 @@ pub struct About {
 
 impl Prepared {
     /// A target that runs `binary`, and `library` if its glibc is a library of its own.
-    pub fn new(about: About, binary: LoadedModule, library: Option<LoadedModule>) -> Prepared {
+    pub fn new(
+        about: About,
+        binary: LoadedModule,
+        library: Option<LoadedModule>,
+        others: Vec<LoadedModule>,
+    ) -> Prepared {
         let About { source, mut process, limits, taken_at, maps, page_size, notes } = about;
         let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
         process.build_id = binary.debug.build_id().map(|id| id.to_string());
@@ -93,6 +102,7 @@ impl Prepared {
             page_size,
             binary,
             library,
+            others,
             allocator,
             glibc_source: LayoutSource::none(),
             glibc: None,
@@ -102,6 +112,18 @@ impl Prepared {
         prepared.add_glibc();
         prepared.add_nginx();
         prepared
+    }
+
+    /// Every file with code that it runs: its binary first, then its C library.
+    pub fn modules(&self) -> impl Iterator<Item = &LoadedModule> {
+        [Some(&self.binary), self.library.as_ref()].into_iter().flatten().chain(&self.others)
+    }
+
+    /// The function or variable that covers an address, how far into it that lies, and the file that has it.
+    pub fn symbol_at(&self, address: Addr) -> Option<(Symbol, u64, &LoadedModule)> {
+        let module = self.modules().find(|module| module.span.contains(address))?;
+        let (symbol, offset) = module.debug.symbol_at(module.bias.to_file(address))?;
+        Some((symbol, offset, module))
     }
 
     fn add_glibc(&mut self) {
@@ -153,7 +175,12 @@ impl Prepared {
     }
 
     fn make_finders(&mut self) -> Vec<Box<dyn OwnerFinder>> {
-        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias };
+        let dynamic: Vec<DynamicModule<'_>> = self
+            .others
+            .iter()
+            .map(|other| DynamicModule { debug: &other.debug, bias: other.bias, span: other.span })
+            .collect();
+        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias, dynamic: &dynamic };
         let mut finders = Vec::new();
         for make in FINDERS {
             match make(module) {

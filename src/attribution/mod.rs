@@ -2,7 +2,7 @@
 
 use crate::addr::Addr;
 use crate::malloc::heap::{ChunkId, Heap};
-use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool, OwnerKind};
+use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool, OwnerKind, Trust};
 use crate::nginx::pool::Pool;
 use rustc_hash::FxHashMap;
 
@@ -10,6 +10,9 @@ use rustc_hash::FxHashMap;
 pub const TCACHE: OwnerKind = OwnerKind { key: "glibc.tcache", label: "glibc's thread caches", unit: None };
 /// Chunks in use that nobody claims.
 pub const OUTSIDE_POOLS: OwnerKind = OwnerKind { key: "outside_pools", label: "outside any pool", unit: None };
+
+/// How many groups can be told apart; a claim has sixteen bits for them.
+pub const MOST_GROUPS: u32 = 0xffff;
 
 /// A pool with its owner.
 #[derive(Debug)]
@@ -32,8 +35,21 @@ impl OwnedPool {
 pub enum Claim {
     /// The pool of this number.
     Pool(u32),
-    /// glibc itself.
-    Tcache,
+    /// The group of this number: [`Attribution::groups`].
+    Group(u32),
+}
+
+/// Chunks outside pools that belong together: what each is, and how that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What owns them.
+    pub kind: &'static OwnerKind,
+    /// What they are called within that kind; empty if there is nothing to tell them apart by.
+    pub name: String,
+    /// How it is known.
+    pub trust: Trust,
+    /// The path to one of them, or who points to it; empty if that is not known.
+    pub path: String,
 }
 
 /// Every pool with its owner, and every chunk with its claim.
@@ -47,6 +63,8 @@ pub struct Attribution {
     pub named: u64,
     /// One sentence for each contradiction.
     pub problems: Vec<String>,
+    /// Owners of chunks outside pools.
+    pub groups: Vec<Group>,
     claims: Claims,
 }
 
@@ -64,11 +82,12 @@ struct Packed(u32);
 
 impl Packed {
     const NONE: Packed = Packed(0);
-    const TCACHE: Packed = Packed(u32::MAX);
+    /// Groups are few; they count down from the top.
+    const FIRST_GROUP: u32 = u32::MAX - 0xffff;
 
     fn new(claim: Claim) -> Packed {
         match claim {
-            Claim::Tcache => Packed::TCACHE,
+            Claim::Group(index) => Packed(u32::MAX - index.min(0xffff)),
             Claim::Pool(index) => Packed(index + 1),
         }
     }
@@ -76,7 +95,7 @@ impl Packed {
     fn get(self) -> Option<Claim> {
         match self {
             Packed::NONE => None,
-            Packed::TCACHE => Some(Claim::Tcache),
+            Packed(number @ Packed::FIRST_GROUP..) => Some(Claim::Group(u32::MAX - number)),
             Packed(number) => Some(Claim::Pool(number - 1)),
         }
     }
@@ -127,7 +146,8 @@ impl Attribution {
             pools.into_iter().map(|pool| OwnedPool { named: names.remove(&pool.address), pool }).collect();
         let mut only_by_name: Vec<NamedPool> = names.into_values().collect();
         only_by_name.sort_by_key(|named| named.pool);
-        let mut attribution = Attribution { pools, only_by_name, named: count, problems, claims: Claims::none(heap) };
+        let mut attribution =
+            Attribution { pools, only_by_name, named: count, problems, groups: Vec::new(), claims: Claims::none(heap) };
         attribution.claim_all(heap);
         attribution
     }
@@ -137,10 +157,26 @@ impl Attribution {
         self.claims.get(chunk)
     }
 
+    /// Gives a chunk to a group, if nobody has claimed it. [`MOST_GROUPS`] can be told apart.
+    pub fn claim_for_group(&mut self, chunk: ChunkId, group: u32) {
+        if self.claims.get(chunk).is_none() && group < MOST_GROUPS {
+            self.claims.set(chunk, Claim::Group(group));
+        }
+    }
+
     fn claim_all(&mut self, heap: &Heap) {
+        let of_glibc = Group {
+            kind: &TCACHE,
+            name: "tcache_perthread_struct".to_owned(),
+            trust: Trust::TypedPath,
+            path: "tcache".to_owned(),
+        };
+        if !heap.tcaches.is_empty() {
+            self.groups.push(of_glibc);
+        }
         for cache in &heap.tcaches {
             if let Some(chunk) = heap.find(cache.address) {
-                self.claims.set(chunk, Claim::Tcache);
+                self.claims.set(chunk, Claim::Group(0));
             }
         }
         for (index, owned) in self.pools.iter().enumerate() {
@@ -151,7 +187,7 @@ impl Attribution {
                     let memory = heap.chunk(*chunk).memory();
                     let holder = match other {
                         Claim::Pool(other) => self.pools.get(other as usize).map(|other| other.pool.address),
-                        Claim::Tcache => None,
+                        Claim::Group(_) => None,
                     };
                     let holder = holder.map_or("glibc".to_owned(), |address| format!("the pool at {address}"));
                     self.problems.push(format!(

@@ -55,7 +55,7 @@ struct Connection {
 /// Looks for the pools of connections, requests and upstream peers.
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
     let Some(cycle) = nginx.variable("ngx_cycle") else { return Ok(None) };
-    let (cycle_layout, connection) = (nginx.debug.layout("ngx_cycle_s")?, nginx.debug.layout("ngx_connection_s")?);
+    let (cycle_layout, connection) = (nginx.layout("ngx_cycle_s")?, nginx.layout("ngx_connection_s")?);
     if connection.size == 0 {
         return Err(OwnerError::Implausible("ngx_connection_t has no size by the debug info".to_owned()));
     }

@@ -25,8 +25,8 @@ struct CycleFinder {
 /// Looks for the pools of cycles.
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
     let Some(cycle) = nginx.variable("ngx_cycle") else { return Ok(None) };
-    let layout = nginx.debug.layout("ngx_cycle_s")?;
-    let array = nginx.debug.layout("ngx_array_t")?;
+    let layout = nginx.layout("ngx_cycle_s")?;
+    let array = nginx.layout("ngx_array_t")?;
     Ok(Some(Box::new(CycleFinder {
         cycle,
         old_cycles: nginx.variable("ngx_old_cycles"),

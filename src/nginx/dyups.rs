@@ -59,7 +59,7 @@ struct UpstreamLayout {
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
     let variables = ["ngx_cycle", "ngx_http_module", "ngx_http_dyups_module"].map(|name| nginx.variable(name));
     let [Some(cycle), Some(http), Some(dyups)] = variables else { return Ok(None) };
-    let layout = |name| nginx.debug.layout(name);
+    let layout = |name| nginx.layout(name);
     let (module, main) = (layout("ngx_module_s")?, layout("ngx_http_dyups_main_conf_t")?);
     let host = layout("ngx_http_upstream_srv_conf_s")?;
     let server: &Layout = &*layout("ngx_http_dyups_srv_conf_t")?;
@@ -141,14 +141,11 @@ impl UpstreamLayout {
             _ => (&LIVE, "live"),
         };
         Some(NamedPool {
-            pool,
-            kind,
             name: self.name(memory, Addr(word_at(bytes, self.upstream))),
-            path: format!("{PATH}[{slot}].pool"),
             state: Some(state),
             references,
             slot: Some(slot),
-            identity: None,
+            ..NamedPool::plain(pool, kind, format!("{PATH}[{slot}].pool"))
         })
     }
 

@@ -47,6 +47,8 @@ pub struct PoolLayout {
     pub large_alloc: u64,
     /// `handler` in a cleanup.
     pub cleanup_handler: u64,
+    /// `data` in a cleanup.
+    pub cleanup_data: u64,
     /// `next` in a cleanup.
     pub cleanup_next: u64,
 }
@@ -68,6 +70,7 @@ impl PoolLayout {
         large_next: 0,
         large_alloc: 8,
         cleanup_handler: 0,
+        cleanup_data: 8,
         cleanup_next: 16,
     };
 
@@ -97,6 +100,7 @@ impl PoolLayout {
             large_next: large.offset("next")?,
             large_alloc: large.offset("alloc")?,
             cleanup_handler: cleanup.offset("handler")?,
+            cleanup_data: cleanup.offset("data")?,
             cleanup_next: cleanup.offset("next")?,
         })
     }

@@ -1,8 +1,10 @@
 //! Owners: typed roots that lead to pools, and what each kind of owner means to an operator.
 
-use crate::addr::{Addr, LoadBias};
-use crate::debug::{DebugError, DebugInfo, MissingField};
+use crate::addr::{Addr, AddrRange, LoadBias};
+use crate::debug::{DebugError, DebugInfo, Layout, MissingField};
 use crate::target::memory::{Fault, Memory};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// A kind of owner.
@@ -19,6 +21,52 @@ pub struct OwnerKind {
 /// A pool that no known root leads to.
 pub const NO_KNOWN_OWNER: OwnerKind =
     OwnerKind { key: "unknown_pool", label: "pool without a known owner", unit: None };
+
+/// How an owner is known, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// By a typed path from a root, in the layouts of the very binary.
+    TypedPath,
+    /// By such a path, of which a step's type had to be inferred: the elements of an untyped container, what a `void *`
+    /// points to.
+    InferredPath,
+    /// By a path in built-in layouts: the binary has no debug info, and what was read agrees with them.
+    BuiltInPath,
+    /// Something in use points to it; the type of what does is not known.
+    Referenced,
+    /// It looks like it; nothing that is known leads there.
+    #[default]
+    Signature,
+}
+
+impl Trust {
+    /// The name used in rows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trust::TypedPath => "typed_path",
+            Trust::InferredPath => "inferred_path",
+            Trust::BuiltInPath => "built_in_path",
+            Trust::Referenced => "referenced",
+            Trust::Signature => "signature",
+        }
+    }
+}
+
+/// What an owner tells of itself besides its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OwnerFacts {
+    /// What it speaks: "http/1.1", "http/2", "stream", "mail".
+    pub protocol: Option<&'static str>,
+    /// The function that it runs next, or whose turn it is: its address in the running process.
+    pub handler: Option<Addr>,
+    /// How old it is, in milliseconds, by nginx's own clock.
+    pub age_ms: Option<u64>,
+    /// The client's address; shown only on request.
+    pub client: Option<String>,
+    /// What was asked for; shown only on request.
+    pub uri: Option<String>,
+}
 
 /// A pool with its name: what a root led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +88,27 @@ pub struct NamedPool {
     /// What tells the owner from an earlier or later one at the same address: nginx's number of the connection, and the
     /// request's place on it (0 for the connection itself).
     pub identity: Option<(u64, u64)>,
+    /// How the path is known.
+    pub trust: Trust,
+    /// What else is known of the owner.
+    pub facts: OwnerFacts,
 }
 
 impl NamedPool {
     /// A pool whose owner has neither name nor state.
     pub fn plain(pool: Addr, kind: &'static OwnerKind, path: String) -> NamedPool {
-        NamedPool { pool, kind, name: None, path, state: None, references: None, slot: None, identity: None }
+        NamedPool {
+            pool,
+            kind,
+            name: None,
+            path,
+            state: None,
+            references: None,
+            slot: None,
+            identity: None,
+            trust: Trust::TypedPath,
+            facts: OwnerFacts::default(),
+        }
     }
 }
 
@@ -66,6 +129,17 @@ pub enum OwnerError {
     Implausible(String),
 }
 
+/// A file with code besides the binary: a module that nginx has loaded, or a library.
+#[derive(Debug, Clone, Copy)]
+pub struct DynamicModule<'a> {
+    /// Its debug info and symbols.
+    pub debug: &'a DebugInfo,
+    /// What was added to its addresses.
+    pub bias: LoadBias,
+    /// Where it lies.
+    pub span: AddrRange,
+}
+
 /// The binary and where it was loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct NginxModule<'a> {
@@ -73,12 +147,31 @@ pub struct NginxModule<'a> {
     pub debug: &'a DebugInfo,
     /// What was added to its addresses.
     pub bias: LoadBias,
+    /// What it has loaded.
+    pub dynamic: &'a [DynamicModule<'a>],
 }
 
 impl NginxModule<'_> {
-    /// Where a variable lies in the running process.
+    /// Where a variable lies in the running process: one of the binary, or else of a module that it has loaded.
     pub fn variable(&self, name: &str) -> Option<Addr> {
-        self.debug.symbol_address(name).map(|address| self.bias.to_running(address))
+        let own = self.debug.symbol_address(name).map(|address| self.bias.to_running(address));
+        own.or_else(|| {
+            let mut found = self.dynamic.iter();
+            found.find_map(|module| module.debug.symbol_address(name).map(|address| module.bias.to_running(address)))
+        })
+    }
+
+    /// The layout of a structure, by tag or typedef: as the binary has it, or else a module that it has loaded.
+    ///
+    /// # Errors
+    /// A [`DebugError`] if no debug info defines it.
+    pub fn layout(&self, name: &str) -> Result<Arc<Layout>, DebugError> {
+        let own = self.debug.layout(name);
+        if !matches!(own, Err(DebugError::NoSuchType { .. })) {
+            return own;
+        }
+        let mut found = self.dynamic.iter();
+        found.find_map(|module| module.debug.layout(name).ok()).map_or(own, Ok)
     }
 }
 

@@ -13,6 +13,15 @@ use std::num::NonZeroU32;
 /// because nodes whose memory was freed are reused only near the front (nginx `ngx_palloc_large`).
 const MAX_NODES: usize = 4 << 20;
 
+/// A cleanup of a pool (`ngx_pool_cleanup_t`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cleanup {
+    /// The function that is to be called; null if it is not to be called any more.
+    pub handler: Addr,
+    /// What it is to be given.
+    pub data: Addr,
+}
+
 /// The lists that hang on a pool, read while the target stands still.
 #[derive(Debug, Clone, Default)]
 pub struct PoolLists {
@@ -20,47 +29,53 @@ pub struct PoolLists {
     pub large: Vec<Addr>,
     /// Nodes whose memory was freed.
     pub large_freed: u64,
-    /// Addresses of cleanup handlers, those that were cleared included as null.
-    pub cleanups: Vec<Addr>,
+    /// Cleanups, those that were cleared included with a null handler.
+    pub cleanups: Vec<Cleanup>,
     /// What was wrong with them.
     pub problem: Option<String>,
 }
 
 /// Reads the lists of a possible pool. The pool may be a dead one: every read can lead to nonsense.
 pub fn read_lists(memory: &impl Memory, layout: &PoolLayout, pool: &PoolNote) -> PoolLists {
-    let in_large = NodeLayout { next: layout.large_next, value: layout.large_alloc };
-    let in_cleanup = NodeLayout { next: layout.cleanup_next, value: layout.cleanup_handler };
-    let (mut allocations, large) = follow(memory, pool.large, in_large);
-    let (handlers, cleanups) = follow(memory, pool.cleanup, in_cleanup);
+    let in_large = NodeLayout { next: layout.large_next, values: [layout.large_alloc] };
+    let in_cleanup = NodeLayout { next: layout.cleanup_next, values: [layout.cleanup_handler, layout.cleanup_data] };
+    let (allocations, large) = follow(memory, pool.large, in_large);
+    let (found, cleanups) = follow(memory, pool.cleanup, in_cleanup);
+    let mut allocations: Vec<Addr> = allocations.into_iter().map(|[alloc]| alloc).collect();
     let nodes = allocations.len();
     allocations.retain(|alloc| !alloc.is_null());
     let name = |list: &str, result: Result<(), String>| result.err().map(|problem| format!("its {list}: {problem}"));
     PoolLists {
         large_freed: (nodes - allocations.len()) as u64,
         large: allocations,
-        cleanups: handlers,
+        cleanups: found.into_iter().map(|[handler, data]| Cleanup { handler, data }).collect(),
         problem: name("large allocations", large).or(name("cleanups", cleanups)),
     }
 }
 
 /// Where a list keeps what in its nodes, in bytes.
 #[derive(Clone, Copy)]
-struct NodeLayout {
+struct NodeLayout<const N: usize> {
     next: u64,
-    value: u64,
+    values: [u64; N],
 }
 
-impl NodeLayout {
-    /// The value of the node at `node`, and the node after it.
-    fn read(self, memory: &impl Memory, node: Addr, bytes: &mut Vec<u8>) -> Result<(Addr, Addr), String> {
-        bytes.resize(self.next.max(self.value) as usize + 8, 0);
+impl<const N: usize> NodeLayout<N> {
+    /// The values of the node at `node`, and the node after it.
+    fn read(self, memory: &impl Memory, node: Addr, bytes: &mut Vec<u8>) -> Result<([Addr; N], Addr), String> {
+        let last = self.values.into_iter().fold(self.next, u64::max);
+        bytes.resize(last as usize + 8, 0);
         memory.read(node, bytes).map_err(|fault| fault.to_string())?;
-        Ok((Addr(word_at(bytes, self.value)), Addr(word_at(bytes, self.next))))
+        Ok((self.values.map(|offset| Addr(word_at(bytes, offset))), Addr(word_at(bytes, self.next))))
     }
 }
 
 /// Values of the nodes of a list, and what stopped the walk if it was not the list's end.
-fn follow(memory: &impl Memory, first: Addr, layout: NodeLayout) -> (Vec<Addr>, Result<(), String>) {
+fn follow<const N: usize>(
+    memory: &impl Memory,
+    first: Addr,
+    layout: NodeLayout<N>,
+) -> (Vec<[Addr; N]>, Result<(), String>) {
     let mut values = Vec::new();
     let mut bytes = Vec::new();
     let mut node = first;
@@ -88,7 +103,11 @@ fn follow(memory: &impl Memory, first: Addr, layout: NodeLayout) -> (Vec<Addr>, 
 }
 
 /// The same for a list that is known to lead in a circle: each node counts once.
-fn follow_circle(memory: &impl Memory, first: Addr, layout: NodeLayout) -> (Vec<Addr>, Result<(), String>) {
+fn follow_circle<const N: usize>(
+    memory: &impl Memory,
+    first: Addr,
+    layout: NodeLayout<N>,
+) -> (Vec<[Addr; N]>, Result<(), String>) {
     let mut values = Vec::new();
     let mut bytes = Vec::new();
     let mut seen = FxHashSet::default();
@@ -118,8 +137,8 @@ pub struct Pool {
     pub large: Vec<ChunkId>,
     /// Nodes of large allocations whose memory was freed.
     pub large_freed: u64,
-    /// Addresses of cleanup handlers.
-    pub cleanups: Vec<Addr>,
+    /// Its cleanups.
+    pub cleanups: Vec<Cleanup>,
     /// Sizes of its blocks' chunks together.
     pub block_bytes: u64,
     /// Sizes of its large allocations' chunks together.

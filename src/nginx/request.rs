@@ -42,8 +42,8 @@ impl RequestLayout {
         if nginx.variable("ngx_http_module").is_none() {
             return Ok(None);
         }
-        let request = nginx.debug.layout("ngx_http_request_s")?;
-        let upstream = nginx.debug.layout("ngx_http_upstream_s")?;
+        let request = nginx.layout("ngx_http_request_s")?;
+        let upstream = nginx.layout("ngx_http_upstream_s")?;
         let (signature, connection) = (request.offset("signature")?, request.offset("connection")?);
         let (pool, to_upstream) = (request.offset("pool")?, request.offset("upstream")?);
         Ok(Some(RequestLayout {

@@ -3,7 +3,7 @@
 
 use super::chunks::ChunkTable;
 use super::finding::Finding;
-use super::pool::PoolRow;
+use super::pool::{PoolRow, Trust};
 use super::sizes::SizeHistogram;
 use crate::addr::hex;
 use crate::malloc::books::{Books, Mallinfo};
@@ -58,6 +58,9 @@ pub struct Snapshot {
     pub notes: Vec<String>,
     /// Chunks in use by owner: most bytes first. Their sum is all that is in use.
     pub owners: Vec<OwnerSummary>,
+    /// Chunks in use that no pool holds, by what they are: most bytes first. Their sums are those of the owners that are no
+    /// pools.
+    pub groups: Vec<ChunkGroup>,
     /// The two ways to find pools, compared.
     pub pool_check: PoolCheck,
     /// Every pool: most bytes first.
@@ -234,6 +237,30 @@ pub struct OwnerSummary {
     pub used: u64,
     /// Its chunks by size.
     pub sizes: SizeHistogram,
+}
+
+/// Chunks in use outside pools that belong together.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChunkGroup {
+    /// Stable name of what owns them, as in [`OwnerSummary::owner`].
+    pub owner: String,
+    /// What they are called within that owner (`SSL_SESSION`); empty if nothing tells them apart.
+    pub name: String,
+    /// How it is known.
+    pub trust: Trust,
+    /// The path to one of them, or who points to it; empty if that is not known.
+    pub path: String,
+    /// How many chunks.
+    pub chunks: u64,
+    /// Their bytes, headers included.
+    pub bytes: u64,
+    /// Size of the smallest.
+    pub smallest: u64,
+    /// Size of the largest.
+    pub largest: u64,
+    /// What malloc returned for one of them.
+    pub example: HexAddr,
 }
 
 /// Pools found by signature in every chunk, against pools found by name from typed roots.

@@ -8,26 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// How an owner is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trust {
-    /// By a typed path from a root, in the layouts of the very binary.
-    TypedPath,
-    /// It looks like a pool; no root that is known leads there.
-    #[default]
-    Signature,
-}
-
-impl Trust {
-    /// The name used in rows.
-    pub fn name(self) -> &'static str {
-        match self {
-            Trust::TypedPath => "typed_path",
-            Trust::Signature => "signature",
-        }
-    }
-}
+pub use crate::nginx::owner::Trust;
 
 /// A cleanup handler with how often a pool has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -86,6 +67,10 @@ pub struct PoolOwner {
     pub trust: Trust,
     /// The typed path from a root, with [`SLOT`] in place of the first number in brackets; empty if there is none.
     pub path: String,
+    /// What it speaks, where it speaks to somebody: `http/1.1`, `http/2`, `stream`, `mail`.
+    pub protocol: Option<String>,
+    /// The function that it runs next, by symbol.
+    pub handler: Option<String>,
 }
 
 /// A pool.
@@ -99,6 +84,12 @@ pub struct PoolRow {
     pub slot: Option<u32>,
     /// Tells its owner from others that have used the same address.
     pub identity: Option<Identity>,
+    /// How old its owner is, in milliseconds by nginx's clock, where that is known.
+    pub age_ms: Option<u64>,
+    /// The client's address, if it was asked for.
+    pub client: Option<Arc<str>>,
+    /// What the client asked for, if that was asked for.
+    pub uri: Option<Arc<str>>,
     /// Where its second block lies: one that has another is another pool.
     pub second_block: Option<HexAddr>,
     /// How many references keep it alive, where its owner counts them.
@@ -172,8 +163,15 @@ struct Published {
     path: String,
     trust: Trust,
     state: Option<String>,
+    protocol: Option<String>,
+    handler: Option<String>,
     identity: Option<String>,
     references: Option<u64>,
+    age_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
     block_size: u64,
     blocks: u64,
     large: u64,
@@ -199,8 +197,13 @@ impl Serialize for PoolRow {
             path: self.path(),
             trust: owner.trust,
             state: owner.state,
+            protocol: owner.protocol,
+            handler: owner.handler,
             identity: self.identity.map(|identity| identity.to_string()),
             references: self.references,
+            age_ms: self.age_ms,
+            client: self.client.as_deref().map(str::to_owned),
+            uri: self.uri.as_deref().map(str::to_owned),
             block_size: self.block_size,
             blocks: self.blocks,
             large: self.large,
@@ -222,14 +225,17 @@ impl<'de> Deserialize<'de> for PoolRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PoolRow, D::Error> {
         let row = Published::deserialize(deserializer)?;
         let (path, slot) = split_path(&row.path);
-        let Published { owner: kind, label, name, state, trust, .. } = row;
+        let Published { owner: kind, label, name, state, trust, protocol, handler, .. } = row;
         Ok(PoolRow {
             address: row.address,
-            owner: Arc::new(PoolOwner { kind, label, name, state, trust, path }),
+            owner: Arc::new(PoolOwner { kind, label, name, state, trust, path, protocol, handler }),
             slot,
             identity: row.identity.and_then(|identity| identity.parse().ok()),
             second_block: row.second_block,
             references: row.references,
+            age_ms: row.age_ms,
+            client: row.client.map(Arc::from),
+            uri: row.uri.map(Arc::from),
             block_size: row.block_size,
             blocks: row.blocks,
             large: row.large,
@@ -287,6 +293,8 @@ mod tests {
             state: Some("live".into()),
             trust: Trust::TypedPath,
             path: "dy_upstreams[*].pool".into(),
+            protocol: None,
+            handler: Some("ngx_http_upstream_process_upgraded".into()),
         };
         let row = PoolRow {
             address: HexAddr(0x5010),
@@ -295,6 +303,9 @@ mod tests {
             identity: Some(Identity { connection: 5, request: 1 }),
             second_block: Some(HexAddr(0x6010)),
             references: Some(1),
+            age_ms: Some(7),
+            client: Some("127.0.0.1".into()),
+            uri: Some("/ws".into()),
             block_size: 512,
             block_bytes: 528,
             cleanups: vec![CleanupRow { handler: "ngx_pool_cleanup_file".into(), count: 2 }].into(),

@@ -51,6 +51,27 @@ pub fn open_library(pid: i32, maps: &Maps, wanted: impl Fn(&Path) -> bool) -> io
     Ok(Some(Module { path, file, mappings }))
 }
 
+/// Opens every other mapped file that has code in it: libraries, and modules that nginx has loaded. What cannot be opened is
+/// left out, because nothing depends on it but names.
+pub fn open_others(pid: i32, maps: &Maps, known: &[&Module]) -> Vec<Module> {
+    let mut inodes: Vec<u64> =
+        known.iter().filter_map(|module| module.file.metadata().ok()).map(|file| file.ino()).collect();
+    let mut modules = Vec::new();
+    for mapping in maps.0.iter().filter(|mapping| mapping.executable) {
+        let Backing::File { path, .. } = &mapping.backing else { continue };
+        if inodes.contains(&mapping.inode) {
+            continue;
+        }
+        inodes.push(mapping.inode);
+        let same = maps.0.iter().filter(|other| other.inode == mapping.inode && other.device == mapping.device);
+        let mappings = same.map(|other| (other.range.start, other.file_offset)).collect();
+        if let Ok(file) = open_mapped(pid, mapping, path) {
+            modules.push(Module { path: path.clone(), file, mappings });
+        }
+    }
+    modules
+}
+
 fn is_file(mapping: &Mapping) -> bool {
     matches!(mapping.backing, Backing::File { .. })
 }

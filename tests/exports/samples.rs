@@ -117,6 +117,8 @@ pub fn pool(slot: u32, name: &str, bytes: u64) -> PoolRow {
             state: Some("deleting".into()),
             trust: Trust::TypedPath,
             path: "dy_upstreams[*].pool".into(),
+            protocol: None,
+            handler: None,
         }),
         slot: Some(slot),
         identity: Some(Identity { connection: 17, request: 2 }),
@@ -131,6 +133,9 @@ pub fn pool(slot: u32, name: &str, bytes: u64) -> PoolRow {
         used: 900,
         unused: 100,
         lost: 16,
+        age_ms: None,
+        client: None,
+        uri: None,
         cleanups: vec![CleanupRow { handler: "ngx_pool_cleanup_file".into(), count: 2 }].into(),
     }
 }

@@ -31,7 +31,8 @@ fn assert_pool(image: &PoolImage, found: &FoundPools, laid: &LaidPool) {
     assert_eq!(memory(&pool.blocks), laid.blocks);
     assert_eq!(memory(&pool.large), kept().collect::<Vec<_>>());
     assert_eq!(pool.large_freed, plan.large.iter().filter(|(_, freed)| *freed).count() as u64);
-    assert_eq!(pool.cleanups, (0..plan.cleanups).map(|nth| Addr(0x4000 + nth)).collect::<Vec<_>>());
+    let handlers: Vec<Addr> = pool.cleanups.iter().map(|cleanup| cleanup.handler).collect();
+    assert_eq!(handlers, (0..plan.cleanups).map(|nth| Addr(0x4000 + nth)).collect::<Vec<_>>());
     let tails: Vec<u64> =
         (0..laid.blocks.len()).map(|nth| laid.blocks[nth].0 + plan.block_size - image.last_of(laid, nth).0).collect();
     assert_eq!(pool.lost, tails[..plan.current].iter().sum::<u64>());

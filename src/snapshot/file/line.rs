@@ -5,8 +5,8 @@ use super::pool_columns::PoolColumns;
 use crate::malloc::books::{Books, Mallinfo};
 use crate::snapshot::finding::Finding;
 use crate::snapshot::model::{
-    FreezeInfo, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo, SCHEMA_VERSION, Snapshot, SourceInfo,
-    Thresholds,
+    ChunkGroup, FreezeInfo, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo, SCHEMA_VERSION, Snapshot,
+    SourceInfo, Thresholds,
 };
 use crate::snapshot::pool::{CleanupRow, PoolOwner};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ pub(super) struct Model<'a> {
     thresholds: &'a Option<Thresholds>,
     notes: &'a [String],
     owners: &'a [OwnerSummary],
+    groups: &'a [ChunkGroup],
     pool_check: &'a PoolCheck,
     findings: &'a [Finding],
 }
@@ -68,6 +69,7 @@ impl Model<'_> {
             thresholds,
             notes,
             owners,
+            groups,
             pool_check,
             pools: _,
             findings,
@@ -89,6 +91,7 @@ impl Model<'_> {
             thresholds,
             notes,
             owners,
+            groups,
             pool_check,
             findings,
         }
