@@ -96,11 +96,25 @@ fn the_full_size_leak_is_named_and_counted() {
     check_pools(&snapshot, &stated);
     assert_eq!(stated.len(), 1120);
     assert_eq!(largest_chunks(&snapshot, "dyups.deleting") + largest_chunks(&snapshot, "dyups.live"), 2240);
-    let Some(Finding::DeletedButReferenced { upstream, pools, references, bytes, path, created_at }) =
-        snapshot.findings.first()
+    let Some(Finding::DeletedButReferenced {
+        upstream,
+        pools,
+        references,
+        bytes,
+        path,
+        created_at,
+        holders,
+        unexplained,
+    }) = snapshot.findings.first()
     else {
         panic!("{:?}", snapshot.findings)
     };
+    // The last client's request holds the live generation, which is not of these.
+    let [requests] = holders.as_slice() else { panic!("{holders:?}") };
+    assert_eq!((requests.owner.as_str(), requests.pools, requests.references), ("request", 1119, 1119));
+    assert_eq!(requests.name.as_deref(), Some("location ~ ^/up/(?<dyups_name>[^/]+)"));
+    assert_eq!((requests.state.as_deref(), *unexplained), (Some("upgraded"), 0));
+    assert!(requests.oldest_ms.is_some_and(|age| age < 600_000), "{requests:?}");
     assert_eq!((upstream.as_str(), *pools, *references), ("svc", 1119, 1119));
     let deleting = stated.values().filter(|entry| entry.state == State::Deleting);
     assert_eq!(*bytes, deleting.map(|entry| entry.bytes).sum::<u64>());

@@ -67,7 +67,7 @@ pub fn prepare(
             module.source.verified_by = module.source.verified_by.take().map(|_| "path".to_owned());
         }
     }
-    let prepared = prepare_found(&core, executable, (binary, library, others), notes);
+    let prepared = prepare_found(&core, executable, (binary, library, others), notes, options.show_clients);
     Ok(CoreTarget { core, prepared })
 }
 
@@ -76,6 +76,7 @@ fn prepare_found(
     executable: &CoreModule,
     (binary, library, others): (LoadedModule, Option<LoadedModule>, Vec<LoadedModule>),
     notes: Vec<String>,
+    show_clients: bool,
 ) -> Prepared {
     let about = About {
         source: describe_source(core),
@@ -85,6 +86,7 @@ fn prepare_found(
         maps: core.maps(),
         page_size: core.page_size(),
         notes,
+        show_clients,
     };
     let mut prepared = Prepared::new(about, binary, library, others);
     let par = prepared.glibc.as_ref().and_then(|glibc| Par::read(core, &glibc.layout, glibc.roots.par).ok());

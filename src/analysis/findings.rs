@@ -1,6 +1,8 @@
 //! What stands out, drawn from the pools and the books.
 
+use super::holders;
 use super::modules::LoadedModule;
+use crate::addr::Addr;
 use crate::attribution::OwnedPool;
 use crate::nginx::dyups::{DELETING, UNREFERENCED};
 use crate::nginx::owner::OwnerKind;
@@ -21,6 +23,7 @@ struct Generations {
     references: u64,
     bytes: u64,
     slots: Vec<u64>,
+    counters: Vec<Addr>,
     block_size: u64,
 }
 
@@ -46,6 +49,7 @@ fn generations(pools: &[OwnedPool], kind: &'static OwnerKind) -> Vec<(String, Ge
         entry.references += named.references.unwrap_or(0);
         entry.bytes += owned.pool.bytes();
         entry.slots.extend(named.slot);
+        entry.counters.extend(named.reference_counter);
         entry.block_size = owned.pool.block_size;
     }
     let mut sorted: Vec<_> = by_name.into_iter().collect();
@@ -55,8 +59,14 @@ fn generations(pools: &[OwnedPool], kind: &'static OwnerKind) -> Vec<(String, Ge
 
 fn deleted_upstreams(pools: &[OwnedPool], binary: &LoadedModule) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (upstream, mut found) in generations(pools, &DELETING) {
+    let deleting = generations(pools, &DELETING);
+    let counters: Vec<&[Addr]> = deleting.iter().map(|(_, found)| found.counters.as_slice()).collect();
+    let holders = holders::of(pools, &counters);
+    for ((upstream, mut found), holders) in deleting.into_iter().zip(holders) {
+        let explained = holders.iter().map(|holder| holder.references).sum();
         findings.push(Finding::DeletedButReferenced {
+            unexplained: found.references.saturating_sub(explained),
+            holders,
             upstream,
             pools: found.pools,
             references: found.references,

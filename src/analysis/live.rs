@@ -52,6 +52,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         maps,
         page_size: crate::target::page_size(),
         notes: Vec::new(),
+        show_clients: options.show_clients,
     };
     Ok(LiveTarget { prepared: Prepared::new(about, binary, library, others), process, memory })
 }

@@ -8,6 +8,7 @@ mod core;
 mod error;
 mod explain;
 mod findings;
+mod holders;
 mod live;
 mod modules;
 mod pools;
@@ -36,6 +37,8 @@ pub struct Options {
     pub with_chunks: bool,
     /// Where the files are that a core is of.
     pub core_files: CoreFiles,
+    /// Tell clients' addresses and what they asked for. Otherwise these are not even read.
+    pub show_clients: bool,
 }
 
 /// Where the files are that the process of a core ran.

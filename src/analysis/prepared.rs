@@ -76,6 +76,8 @@ pub struct About {
     pub page_size: u64,
     /// What is known to be missing.
     pub notes: Vec<String>,
+    /// Whether clients' addresses and what they asked for are to be read.
+    pub show_clients: bool,
 }
 
 impl Prepared {
@@ -86,7 +88,7 @@ impl Prepared {
         library: Option<LoadedModule>,
         others: Vec<LoadedModule>,
     ) -> Prepared {
-        let About { source, mut process, limits, taken_at, maps, page_size, notes } = about;
+        let About { source, mut process, limits, taken_at, maps, page_size, notes, show_clients } = about;
         let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
         process.build_id = binary.debug.build_id().map(|id| id.to_string());
         process.allocator = allocator.name().to_owned();
@@ -110,7 +112,7 @@ impl Prepared {
             notes,
         };
         prepared.add_glibc();
-        prepared.add_nginx();
+        prepared.add_nginx(show_clients);
         prepared
     }
 
@@ -148,7 +150,7 @@ impl Prepared {
         }
     }
 
-    fn add_nginx(&mut self) {
+    fn add_nginx(&mut self, show_clients: bool) {
         let is_nginx =
             self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
         if !is_nginx {
@@ -170,17 +172,17 @@ impl Prepared {
             }
         };
         self.process.server = self.binary.version.clone();
-        let finders = if has_types { self.make_finders() } else { Vec::new() };
+        let finders = if has_types { self.make_finders(show_clients) } else { Vec::new() };
         self.nginx = Some(Nginx { pools, finders });
     }
 
-    fn make_finders(&mut self) -> Vec<Box<dyn OwnerFinder>> {
+    fn make_finders(&mut self, show_clients: bool) -> Vec<Box<dyn OwnerFinder>> {
         let dynamic: Vec<DynamicModule<'_>> = self
             .others
             .iter()
             .map(|other| DynamicModule { debug: &other.debug, bias: other.bias, span: other.span })
             .collect();
-        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias, dynamic: &dynamic };
+        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias, dynamic: &dynamic, show_clients };
         let mut finders = Vec::new();
         for make in FINDERS {
             match make(module) {

@@ -5,11 +5,12 @@
 //! connection holds a reference until its own pool dies: one long-lived connection keeps a whole generation, whose size
 //! follows from the number of servers.
 
+use super::http_conf::MainConfiguration;
 use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
 use super::text::read_name;
 use crate::addr::Addr;
 use crate::debug::Layout;
-use crate::target::memory::{Fault, Memory, word_at};
+use crate::target::memory::{Memory, word_at};
 
 const LIVE: OwnerKind = OwnerKind { key: "dyups.live", label: "dyups upstream, live", unit: Some("dyups") };
 /// An upstream that was deleted and is kept by references.
@@ -30,14 +31,7 @@ const STATE_DELETED: u64 = 2;
 const MAX_UPSTREAMS: u64 = 16 << 20;
 
 struct DyupsFinder {
-    /// The variable `ngx_cycle`, a pointer.
-    cycle: Addr,
-    conf_ctx: u64,
-    /// `ngx_http_module.index`.
-    http_index: Addr,
-    main_conf: u64,
-    /// `ngx_http_dyups_module.ctx_index`.
-    dyups_index: Addr,
+    main: MainConfiguration,
     /// `dy_upstreams` in the main configuration, with the two fields of the array that count.
     elements: u64,
     count: u64,
@@ -57,21 +51,16 @@ struct UpstreamLayout {
 
 /// Looks for the pools of dynamic upstreams.
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
-    let variables = ["ngx_cycle", "ngx_http_module", "ngx_http_dyups_module"].map(|name| nginx.variable(name));
-    let [Some(cycle), Some(http), Some(dyups)] = variables else { return Ok(None) };
+    let Some(configuration) = MainConfiguration::of(nginx, "ngx_http_dyups_module")? else { return Ok(None) };
     let layout = |name| nginx.layout(name);
-    let (module, main) = (layout("ngx_module_s")?, layout("ngx_http_dyups_main_conf_t")?);
+    let main = layout("ngx_http_dyups_main_conf_t")?;
     let host = layout("ngx_http_upstream_srv_conf_s")?;
     let server: &Layout = &*layout("ngx_http_dyups_srv_conf_t")?;
     if server.size == 0 {
         return Err(OwnerError::Implausible("ngx_http_dyups_srv_conf_t has no size in the debug info".to_owned()));
     }
     Ok(Some(Box::new(DyupsFinder {
-        cycle,
-        conf_ctx: layout("ngx_cycle_s")?.offset("conf_ctx")?,
-        http_index: http + module.offset("index")?,
-        main_conf: layout("ngx_http_conf_ctx_t")?.offset("main_conf")?,
-        dyups_index: dyups + module.offset("ctx_index")?,
+        main: configuration,
         elements: main.offset("dy_upstreams.elts")?,
         count: main.offset("dy_upstreams.nelts")?,
         upstream: UpstreamLayout {
@@ -93,7 +82,7 @@ impl OwnerFinder for DyupsFinder {
 
     fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
         let memory = target.chase;
-        let Some(main) = self.main_configuration(memory)? else { return Ok(()) };
+        let Some(main) = self.main.read(memory)? else { return Ok(()) };
         let elements = memory.read_pointer(main + self.elements)?;
         let count = memory.read_u64(main + self.count)?;
         if count > MAX_UPSTREAMS {
@@ -108,21 +97,6 @@ impl OwnerFinder for DyupsFinder {
     }
 }
 
-impl DyupsFinder {
-    /// `None` where the configuration has no `http` block.
-    fn main_configuration(&self, memory: &dyn Memory) -> Result<Option<Addr>, Fault> {
-        let cycle = memory.read_pointer(self.cycle)?;
-        let contexts = memory.read_pointer(cycle + self.conf_ctx)?;
-        let http = memory.read_pointer(contexts + memory.read_u64(self.http_index)? * 8)?;
-        if http.is_null() {
-            return Ok(None);
-        }
-        let configurations = memory.read_pointer(http + self.main_conf)?;
-        let dyups = memory.read_pointer(configurations + memory.read_u64(self.dyups_index)? * 8)?;
-        Ok((!dyups.is_null()).then_some(dyups))
-    }
-}
-
 /// The path to the array; a slot's number in brackets follows.
 pub const PATH: &str = "ngx_cycle->conf_ctx[ngx_http_module].main_conf[ngx_http_dyups_module]->dy_upstreams";
 
@@ -133,8 +107,8 @@ impl UpstreamLayout {
         if pool.is_null() || deleted == STATE_DELETED {
             return None;
         }
-        let references = Addr(word_at(bytes, self.references));
-        let references = memory.read_u64(references).ok();
+        let counter = Addr(word_at(bytes, self.references));
+        let references = memory.read_u64(counter).ok();
         let (kind, state) = match (deleted, references) {
             (STATE_DELETING, Some(0)) => (&UNREFERENCED, "deleting"),
             (STATE_DELETING, _) => (&DELETING, "deleting"),
@@ -144,6 +118,7 @@ impl UpstreamLayout {
             name: self.name(memory, Addr(word_at(bytes, self.upstream))),
             state: Some(state),
             references,
+            reference_counter: references.map(|_| counter),
             slot: Some(slot),
             ..NamedPool::plain(pool, kind, format!("{PATH}[{slot}].pool"))
         })

@@ -83,6 +83,8 @@ pub struct NamedPool {
     pub state: Option<&'static str>,
     /// How many references keep it alive, where the owner counts them.
     pub references: Option<u64>,
+    /// Where that count is kept, if it is; who holds a reference has this address for its cleanup's data.
+    pub reference_counter: Option<Addr>,
     /// Its place in the array that the path leads through, where there is one.
     pub slot: Option<u64>,
     /// What tells the owner from an earlier or later one at the same address: nginx's number of the connection, and the
@@ -104,6 +106,7 @@ impl NamedPool {
             path,
             state: None,
             references: None,
+            reference_counter: None,
             slot: None,
             identity: None,
             trust: Trust::TypedPath,
@@ -149,6 +152,8 @@ pub struct NginxModule<'a> {
     pub bias: LoadBias,
     /// What it has loaded.
     pub dynamic: &'a [DynamicModule<'a>],
+    /// Whether clients' addresses and what they asked for are to be read at all.
+    pub show_clients: bool,
 }
 
 impl NginxModule<'_> {
@@ -200,4 +205,5 @@ pub trait OwnerFinder: Send + Sync {
 pub type MakeFinder = fn(NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError>;
 
 /// Every kind of owner that is known. Where two claim the same pool, the earlier one has it.
-pub const FINDERS: &[MakeFinder] = &[super::cycle::finder, super::dyups::finder, super::connection::finder];
+pub const FINDERS: &[MakeFinder] =
+    &[super::cycle::finder, super::dyups::finder, super::health_check::finder, super::connection::finder];

@@ -1,5 +1,6 @@
 //! What stands out in a snapshot: facts that an operator should read first, each with its evidence.
 
+use super::holder::{self, Holder};
 use super::human::{counted, human_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,6 +21,12 @@ pub enum Finding {
         bytes: u64,
         /// Where the references are counted, as a typed path with slots in brackets: `dy_upstreams[1..1119].ref`.
         path: String,
+        /// Who holds the references, most first.
+        #[serde(default)]
+        holders: Vec<Holder>,
+        /// How many of the references no holder was found for.
+        #[serde(default)]
+        unexplained: u64,
         /// Source place that creates such a pool (`file:line`), where the debug info tells.
         created_at: Option<String>,
     },
@@ -78,15 +85,20 @@ impl fmt::Display for Finding {
     /// The conclusion in words, without its evidence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Finding::DeletedButReferenced { upstream, pools, references, bytes, .. } => write!(
-                f,
-                "{} of upstream \"{upstream}\" {} marked deleted but kept by {}: {} will not be freed until the requests \
-                 and connections that hold them end, and the module then looks up an upstream (any request to its API)",
-                counted(*pools, "pool"),
-                if *pools == 1 { "is" } else { "are" },
-                counted(*references, "reference"),
-                human_bytes(*bytes)
-            ),
+            Finding::DeletedButReferenced { upstream, pools, references, bytes, holders, unexplained, .. } => {
+                let held_by = holder::in_words(holders, *unexplained).map(|words| format!(" ({words})"));
+                write!(
+                    f,
+                    "{} of upstream \"{upstream}\" {} marked deleted but kept by {}{}: {} will not be freed until the \
+                     requests and connections that hold them end, and the module then looks up an upstream (any request \
+                     to its API)",
+                    counted(*pools, "pool"),
+                    if *pools == 1 { "is" } else { "are" },
+                    counted(*references, "reference"),
+                    held_by.unwrap_or_default(),
+                    human_bytes(*bytes)
+                )
+            }
             Finding::DeletedAndUnreferenced { upstream, pools, bytes, .. } => write!(
                 f,
                 "{} of upstream \"{upstream}\" {} deleted and no longer referenced: {} will be freed when the module next \
@@ -157,6 +169,8 @@ mod tests {
             references: 1,
             bytes: 1 << 20,
             path: "dy_upstreams[3].ref".into(),
+            holders: Vec::new(),
+            unexplained: 0,
             created_at: Some("module.c:1607".into()),
         };
         let text = finding.to_string();
@@ -165,5 +179,30 @@ mod tests {
             "{text}"
         );
         assert_eq!(finding.evidence(), ["dy_upstreams[3].ref = 1", "created at module.c:1607"]);
+    }
+
+    #[test]
+    fn who_holds_the_references_is_said_where_it_is_known() {
+        let known = Holder { label: "HTTP request".into(), references: 2, pools: 2, ..Holder::default() };
+        let finding = Finding::DeletedButReferenced {
+            upstream: "svc".into(),
+            pools: 2,
+            references: 3,
+            bytes: 1 << 20,
+            path: "dy_upstreams[3..4].ref".into(),
+            holders: vec![known],
+            unexplained: 1,
+            created_at: None,
+        };
+        let words = "kept by 3 references (2 HTTP requests; 1 reference whose holder was not found): 1.00 MiB will";
+        assert!(finding.to_string().contains(words), "{finding}");
+    }
+
+    #[test]
+    fn a_finding_of_an_older_version_names_no_holders() {
+        let old = r#"{"kind": "deleted_but_referenced", "upstream": "svc", "pools": 1, "references": 1, "bytes": 9,
+            "path": "dy_upstreams[3].ref", "created_at": null}"#;
+        let finding: Finding = serde_json::from_str(old).unwrap();
+        assert!(finding.to_string().contains("kept by 1 reference: 9 B"), "{finding}");
     }
 }

@@ -45,6 +45,14 @@ pub fn counted(number: u64, noun: &str) -> String {
     }
 }
 
+/// A time in milliseconds as its largest unit has it, rounded down: `3 h`, `12 min`, `450 ms`.
+pub fn human_age(milliseconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let unit = UNITS.iter().find(|(length, _)| milliseconds >= *length);
+    let (length, name) = unit.copied().unwrap_or((1, "ms"));
+    format!("{} {name}", milliseconds / length)
+}
+
 /// A time in seconds since 1970 as `2026-03-01 04:05 UTC`.
 pub fn utc(seconds: u64) -> String {
     let (year, month, day) = date(seconds);

@@ -4,6 +4,7 @@ pub mod chunks;
 pub mod explanation;
 pub mod file;
 pub mod finding;
+pub mod holder;
 pub mod human;
 pub mod model;
 pub mod pool;

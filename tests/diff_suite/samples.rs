@@ -242,6 +242,8 @@ fn findings(pools: &[PoolRow]) -> Vec<Finding> {
         references: deleted.len() as u64,
         bytes: deleted.iter().map(|pool| pool.bytes()).sum(),
         path: format!("dy_upstreams[0..{}].ref", deleted.len() - 1),
+        holders: Vec::new(),
+        unexplained: 0,
         created_at: Some("ngx_http_dyups_module.c:1607 (ngx_dyups_init_upstream)".into()),
     }]
 }

@@ -244,6 +244,8 @@ pub fn leak() -> Snapshot {
         references: 1119,
         bytes: snapshot.owners[0].bytes,
         path: "dy_upstreams[1..1119].ref".into(),
+        holders: Vec::new(),
+        unexplained: 0,
         created_at: Some("ngx_http_dyups_module.c:1607 (ngx_dyups_init_upstream)".into()),
     }];
     snapshot

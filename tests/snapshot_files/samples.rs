@@ -4,6 +4,7 @@ use poolscope::malloc::books::{ArenaBooks, Books, Mallinfo, Tally};
 use poolscope::malloc::chunk::ChunkState;
 use poolscope::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use poolscope::snapshot::finding::Finding;
+use poolscope::snapshot::holder::Holder;
 use poolscope::snapshot::model::{
     FreezeInfo, HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo,
     SCHEMA_VERSION, Snapshot, SourceInfo, Thresholds,
@@ -234,6 +235,13 @@ fn findings(r: &mut Random) -> Vec<Finding> {
             references: r.size(),
             bytes: r.size(),
             path: r.text(),
+            holders: vec![Holder {
+                label: r.text(),
+                references: r.size(),
+                oldest_ms: r.maybe(Random::size),
+                ..Holder::default()
+            }],
+            unexplained: r.size(),
             created_at: r.maybe(Random::text),
         },
         Finding::DeletedAndUnreferenced { upstream: r.text(), pools: r.size(), bytes: r.size(), path: r.text() },

@@ -129,7 +129,7 @@ impl Plan {
             Command::Explain(args) => list::explain(args),
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
-        let options = Options { debug, with_chunks: task.needs_chunks(), core_files };
+        let options = Options { debug, with_chunks: task.needs_chunks(), core_files, ..Options::default() };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }

@@ -1,0 +1,111 @@
+//! Clients: what their connections lead to besides a request.
+
+use super::fields::pointer;
+use super::handlers::READING_HEADERS;
+use super::http2;
+use super::look::{Look, Slot, Use};
+use super::mail;
+use super::owner::{NamedPool, OwnerFacts, OwnerKind};
+use super::text::read_name;
+use crate::addr::Addr;
+
+const CLIENT: OwnerKind = OwnerKind { key: "connection", label: "client connection", unit: None };
+const HTTP3_STREAM: OwnerKind = OwnerKind { key: "http3_stream", label: "HTTP/3 stream", unit: None };
+
+impl Look<'_> {
+    /// Names what leads on from a client's connection, and then itself.
+    pub fn name_client(&self, slot: &Slot, used_for: Use, found: &mut Vec<NamedPool>) {
+        let Slot { at, connection, .. } = slot;
+        let memory = self.scene.memory;
+        let listener = self.known.listening.listener(memory, &self.scene.listeners, connection.listening);
+        let (mut facts, role) = self.facts(*connection);
+        facts.client = self
+            .known
+            .layout
+            .address
+            .and_then(|address| address.read(memory, *at))
+            .and_then(|(length, data)| read_name(memory, data, length));
+        facts.protocol = role.and_then(|role| role.protocol).or(listener.is_quic.then_some("http/3"));
+        let by_role = role.and_then(|role| role.state);
+        let mut state = by_role;
+        match used_for {
+            Use::Request(request) => {
+                let named = self.request(slot, request, by_role, &facts);
+                facts.protocol = named.facts.protocol.or(facts.protocol);
+                state = named.state;
+                found.push(named);
+            }
+            Use::Http2 => {
+                facts.protocol = Some("http/2");
+                state = by_role.or_else(|| self.http2_state(connection.data));
+                self.name_http2(slot, &facts, found);
+            }
+            Use::Stream(true) => {
+                facts.protocol = Some("stream");
+                let layout = self.known.users.stream.as_ref();
+                state = layout.and_then(|layout| layout.state(memory, connection.data)).or(by_role);
+            }
+            Use::Mail(true) => {
+                facts.protocol = Some("mail");
+                self.name_authentication(slot, found);
+            }
+            _ => {}
+        }
+        let kind = if connection.quic.is_null() { &CLIENT } else { &HTTP3_STREAM };
+        let state = state.or(connection.is_idle.then_some("idle keepalive"));
+        found.push(NamedPool { name: listener.name, state, facts, ..slot.named(kind) });
+    }
+
+    fn http2_state(&self, data: Addr) -> Option<&'static str> {
+        let open = self.known.users.http2.as_ref()?.open_streams(self.scene.memory, data)?;
+        Some(if open > 0 { "streams open" } else { "open" })
+    }
+
+    fn name_http2(&self, slot: &Slot, of: &OwnerFacts, found: &mut Vec<NamedPool>) {
+        let (memory, data) = (self.scene.memory, slot.connection.data);
+        let Some(layout) = &self.known.users.http2 else { return };
+        let number = slot.connection.identity.map(|(number, _)| number);
+        let facts = OwnerFacts { handler: None, ..of.clone() };
+        let path = format!("((ngx_http_v2_connection_t *) {}.data)", slot.path);
+        if let Some(pool) = layout.pool(memory, data) {
+            let plain = NamedPool::plain(pool, &http2::CONNECTION, format!("{path}->pool"));
+            let identity = number.map(|number| (number, 0));
+            found.push(NamedPool { identity, facts: facts.clone(), ..plain });
+        }
+        let reading = layout.header_pool(memory, data);
+        layout.streams(memory, data, |stream| {
+            let request = self.known.users.request.as_ref().and_then(|layout| layout.read(memory, stream.request));
+            let Some(request) = request else { return };
+            let path = format!("{path}->{}", stream.path);
+            // A stream's number tells it from all others of the connection, as the place among requests does elsewhere.
+            let identity = number.zip(stream.id);
+            let state = (reading.is_some() && reading == stream.header).then_some(READING_HEADERS);
+            if let Some(header) = stream.header {
+                let plain = NamedPool::plain(header, &http2::HEADER, format!("{path}->pool"));
+                found.push(NamedPool { identity, state, facts: facts.clone(), ..plain });
+            }
+            let mut named = self.described(request, format!("{path}->request->pool"));
+            named.facts.client.clone_from(&facts.client);
+            found.push(NamedPool { identity, state: state.or(named.state), ..named });
+        });
+        // One that is refused has no stream.
+        if let Some(pool) = reading {
+            let plain = NamedPool::plain(pool, &http2::HEADER, format!("{path}->state.pool"));
+            found.push(NamedPool { state: Some(READING_HEADERS), facts, ..plain });
+        }
+    }
+
+    fn name_authentication(&self, slot: &Slot, found: &mut Vec<NamedPool>) {
+        let memory = self.scene.memory;
+        let handler = pointer(memory, slot.connection.read, self.known.layout.handler);
+        let Some(layout) = &self.known.users.mail else { return };
+        if handler.is_none() || handler != self.known.handlers.mail_authenticating() {
+            return;
+        }
+        if let Some(pool) = layout.authentication(memory, slot.connection.data) {
+            let path = "ctx[ngx_mail_auth_http_module]->pool";
+            let path = format!("((ngx_mail_session_t *) {}.data)->{path}", slot.path);
+            found.push(NamedPool::plain(pool, &mail::AUTHENTICATION, path));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The upstream side of an HTTP request: how far it has come, and what the upstream is called
+//! (nginx `src/http/ngx_http_upstream.c`).
+
+use super::fields::{Bits, Fields, Text, pointer};
+use super::handlers::UPGRADED;
+use super::owner::NginxModule;
+use super::scene::Scene;
+use super::text::read_name;
+use crate::addr::Addr;
+use crate::target::memory::Memory;
+
+/// Offsets in `ngx_http_upstream_t`, and on to the name of the upstream.
+pub struct UpstreamLayout {
+    peer_connection: Option<u64>,
+    peer_name: Option<u64>,
+    /// Set from the start of the upstream's work to its end.
+    cleanup: Option<u64>,
+    resolved: Option<u64>,
+    resolving: Option<u64>,
+    upgrade: Option<Bits>,
+    request_sent: Option<Bits>,
+    request_body_sent: Option<Bits>,
+    header_sent: Option<Bits>,
+    configuration: Option<u64>,
+    /// `host` in `ngx_http_upstream_srv_conf_t`: the upstream's name, or the server's where it has none.
+    host: Option<Text>,
+    /// A string on its own.
+    text: Option<Text>,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The name of its server is being looked up.
+    Resolving,
+    /// The connection to its server is being made, with its TLS handshake if there is one.
+    Connecting,
+    /// The request is being sent.
+    SendingRequest,
+    /// The answer's header is awaited.
+    ReadingHeader,
+    /// The answer's body is awaited, or passed on.
+    ReadingBody,
+    /// Both ends send what they want.
+    Upgraded,
+}
+
+impl Stage {
+    /// What the request is doing meanwhile.
+    pub fn of_request(self) -> &'static str {
+        match self {
+            Stage::Resolving => "resolving upstream",
+            Stage::Connecting => "connecting to upstream",
+            Stage::SendingRequest => "sending request to upstream",
+            Stage::ReadingHeader => "waiting for upstream",
+            Stage::ReadingBody => "sending response",
+            Stage::Upgraded => UPGRADED,
+        }
+    }
+
+    /// What the connection to the server is doing.
+    pub fn of_connection(self) -> &'static str {
+        match self {
+            Stage::Resolving | Stage::Connecting => "connecting",
+            Stage::SendingRequest => "sending request",
+            Stage::ReadingHeader => "reading header",
+            Stage::ReadingBody => "reading body",
+            Stage::Upgraded => UPGRADED,
+        }
+    }
+}
+
+impl UpstreamLayout {
+    /// Takes the offsets that there are.
+    pub fn of(nginx: NginxModule<'_>) -> UpstreamLayout {
+        let fields = Fields::of(nginx, "ngx_http_upstream_s");
+        UpstreamLayout {
+            peer_connection: fields.offset("peer.connection"),
+            peer_name: fields.offset("peer.name"),
+            cleanup: fields.offset("cleanup"),
+            resolved: fields.offset("resolved"),
+            resolving: Fields::of(nginx, "ngx_http_upstream_resolved_t").offset("ctx"),
+            upgrade: fields.bits("upgrade"),
+            request_sent: fields.bits("request_sent"),
+            request_body_sent: fields.bits("request_body_sent"),
+            header_sent: fields.bits("header_sent"),
+            configuration: fields.offset("upstream"),
+            host: Fields::of(nginx, "ngx_http_upstream_srv_conf_s").text("host"),
+            text: string(nginx),
+        }
+    }
+
+    /// That of a test: the connection to the server comes first.
+    #[cfg(test)]
+    pub fn of_test() -> UpstreamLayout {
+        UpstreamLayout {
+            peer_connection: Some(0),
+            peer_name: None,
+            cleanup: Some(8),
+            resolved: None,
+            resolving: None,
+            upgrade: None,
+            request_sent: None,
+            request_body_sent: None,
+            header_sent: None,
+            configuration: None,
+            host: None,
+            text: None,
+        }
+    }
+
+    /// The connection to the server, if there is one.
+    pub fn connection(&self, memory: &dyn Memory, upstream: Addr) -> Option<Addr> {
+        pointer(memory, upstream, self.peer_connection)
+    }
+
+    /// How far it has come; `None` before its start and after its end, and if that cannot be told.
+    pub fn stage(&self, memory: &dyn Memory, upstream: Addr) -> Option<Stage> {
+        let has = |bits: Option<Bits>| Some(bits?.read(memory, upstream)? != 0);
+        if has(self.upgrade) == Some(true) {
+            return Some(Stage::Upgraded);
+        }
+        pointer(memory, upstream, self.cleanup)?;
+        if self.connection(memory, upstream).is_none() {
+            let resolved = pointer(memory, upstream, self.resolved)?;
+            return pointer(memory, resolved, self.resolving).map(|_| Stage::Resolving);
+        }
+        if !has(self.request_sent)? {
+            return Some(Stage::Connecting);
+        }
+        if has(self.request_body_sent) == Some(false) {
+            return Some(Stage::SendingRequest);
+        }
+        Some(if has(self.header_sent)? { Stage::ReadingBody } else { Stage::ReadingHeader })
+    }
+
+    /// The upstream's name by its configuration, or else the server's address.
+    pub fn name(&self, scene: &Scene<'_>, upstream: Addr) -> Option<String> {
+        let configured = pointer(scene.memory, upstream, self.configuration);
+        let configured = configured.and_then(|configuration| self.configured_name(scene, configuration));
+        configured.or_else(|| {
+            let name = pointer(scene.memory, upstream, self.peer_name)?;
+            let (length, data) = self.text?.read(scene.memory, name)?;
+            read_name(scene.memory, data, length)
+        })
+    }
+
+    /// The name in the configuration at that address (`ngx_http_upstream_srv_conf_t`).
+    pub fn configured_name(&self, scene: &Scene<'_>, configuration: Addr) -> Option<String> {
+        scene.upstreams.get(configuration, || {
+            let (length, data) = self.host?.read(scene.memory, configuration)?;
+            read_name(scene.memory, data, length)
+        })
+    }
+}
+
+/// Where a string on its own keeps length and data.
+pub fn string(nginx: NginxModule<'_>) -> Option<Text> {
+    Fields::of(nginx, "ngx_str_t").own_text()
+}
