@@ -141,7 +141,7 @@ impl<'d> Calls<'d> {
 }
 
 /// The places that hold code: the debug file, and the split files that are there.
-fn places(dwarf: &Dwarf) -> Result<Vec<Place>, DebugError> {
+pub(crate) fn places(dwarf: &Dwarf) -> Result<Vec<Place>, DebugError> {
     let place = |file| Place { file, type_units: false };
     let splits = dwarf.splits()?.units.len();
     let there = (0..splits).filter(|&index| dwarf.split(index).is_ok());

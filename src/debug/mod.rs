@@ -10,6 +10,7 @@
 mod binaries;
 mod bytes;
 mod calls;
+mod catalogue;
 mod choose;
 mod dwarf;
 mod elf;
@@ -32,6 +33,9 @@ mod unit;
 mod variables;
 
 pub use binaries::{BinaryNotFound, BinaryPlaces, FoundBinary, Nowhere, WantedBinary, find_binary};
+pub use catalogue::{
+    Catalogue, Function, FunctionId, Pointee, PointerVariable, SourceUnit, StaticVariable, Structure, StructureId,
+};
 pub use elf::{BuildId, Segment};
 pub use error::DebugError;
 pub use locate::{Binary, Provenance, Refusal, SearchOptions, Tried, Verified};
@@ -115,6 +119,7 @@ pub struct DebugInfo {
     inflated: OnceLock<()>,
     symbols: OnceLock<Symbols>,
     lines: OnceLock<Result<Lines, DebugError>>,
+    catalogue: OnceLock<Result<Catalogue, DebugError>>,
 }
 
 impl DebugInfo {
@@ -134,6 +139,7 @@ impl DebugInfo {
             inflated: OnceLock::new(),
             symbols: OnceLock::new(),
             lines: OnceLock::new(),
+            catalogue: OnceLock::new(),
         })
     }
 
@@ -276,6 +282,18 @@ impl DebugInfo {
             Ok(CallSite { address: call.address, source, arguments: call.arguments })
         };
         calls.into_iter().map(site).collect()
+    }
+
+    /// What the module's source files work with: their variables, functions and structures. Collected at the first call.
+    pub fn catalogue(&self) -> Result<&Catalogue, DebugError> {
+        let dwarf = self.dwarf()?;
+        self.catalogue.get_or_init(|| Catalogue::read(dwarf)).as_ref().map_err(Clone::clone)
+    }
+
+    /// What a pointer leads to whose target has that type (`None` for `void *`), as [`TypeKind::Pointer`] states it. Unlike
+    /// [`DebugInfo::type_kind`] this reads no layout, and searches no other unit for a structure that is only declared.
+    pub fn pointee(&self, target: Option<TypeId>) -> Result<Pointee, DebugError> {
+        self.catalogue()?.pointee(self.dwarf()?, target)
     }
 
     fn find(&self, class: Class, name: &str, unit: Option<&str>) -> Result<Option<Hit>, DebugError> {

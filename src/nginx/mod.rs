@@ -11,6 +11,7 @@ pub mod connection;
 pub mod cycle;
 pub mod dyups;
 pub mod fields;
+pub mod general;
 pub mod handlers;
 pub mod health_check;
 pub mod http2;
