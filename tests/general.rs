@@ -84,7 +84,8 @@ impl Worker {
     }
 
     fn explore(&self) -> Exploration {
-        let modules = [NginxModule { debug: &self.debug, bias: self.bias, dynamic: &[], show_clients: false }];
+        let modules =
+            [NginxModule { debug: &self.debug, bias: self.bias, dynamic: &[], show_clients: false, built_in: None }];
         let input = Input {
             modules: &modules,
             memory: &self.memory,

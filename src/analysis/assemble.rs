@@ -9,6 +9,7 @@ use crate::attribution::{Attribution, Claim, Group, OUTSIDE_POOLS, OwnedPool};
 use crate::malloc::chunk::{Chunk, ChunkState};
 use crate::malloc::heap::{ChunkId, Heap};
 use crate::malloc::read::ReadPagemap;
+use crate::nginx::lua::name_by_contents;
 use crate::nginx::owner::{OwnerKind, Trust};
 use crate::nginx::pool::assemble as assemble_pools;
 use crate::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
@@ -34,7 +35,7 @@ pub fn with_heap(
     pagemap: Option<&ReadPagemap<'_>>,
     with_chunks: bool,
 ) -> Snapshot {
-    let Reading { heap, mut lists, named, problems } = reading;
+    let Reading { heap, mut lists, mut named, problems } = reading;
     let mut snapshot = frame(prepared);
     let (heap, scanners) = Heap::settle(heap);
     let pools = match prepared.nginx {
@@ -42,6 +43,10 @@ pub fn with_heap(
         None => Vec::new(),
     };
     drop((scanners, lists));
+    if let Some(lua) = prepared.nginx.as_ref().and_then(|nginx| nginx.lua.as_ref()) {
+        named.extend(name_by_contents(lua, &pools));
+    }
+    pools::name_by_handler(prepared, &mut named);
     let attribution = Attribution::new(&heap, pools, named);
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
@@ -213,8 +218,9 @@ fn add_names(owners: &mut [OwnerSummary], attribution: &Attribution) {
 }
 
 fn pool_check(attribution: &Attribution, problems: Vec<String>) -> PoolCheck {
-    let both = attribution.pools.iter().filter(|owned| owned.named.is_some()).count() as u64;
-    let unnamed = attribution.pools.iter().filter(|owned| owned.named.is_none());
+    let is_led_to = |owned: &&OwnedPool| owned.named.as_ref().is_some_and(|named| named.trust != Trust::Signature);
+    let both = attribution.pools.iter().filter(is_led_to).count() as u64;
+    let unnamed = attribution.pools.iter().filter(|owned| !is_led_to(owned));
     PoolCheck {
         by_signature: attribution.pools.len() as u64,
         by_name: attribution.named,

@@ -88,7 +88,7 @@ fn prepare_found(
         notes,
         show_clients,
     };
-    let mut prepared = Prepared::new(about, binary, library, others);
+    let mut prepared = Prepared::new(about, core, binary, library, others);
     let par = prepared.glibc.as_ref().and_then(|glibc| Par::read(core, &glibc.layout, glibc.roots.par).ok());
     let start = par.map(|par| par.sbrk_base).or_else(|| likely_heap(&prepared.maps, executable));
     if let Some(start) = start {

@@ -54,7 +54,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         notes: Vec::new(),
         show_clients: options.show_clients,
     };
-    Ok(LiveTarget { prepared: Prepared::new(about, binary, library, others), process, memory })
+    Ok(LiveTarget { prepared: Prepared::new(about, &memory, binary, library, others), process, memory })
 }
 
 fn describe(process: &Process) -> ProcessInfo {

@@ -143,6 +143,12 @@ impl LayoutSource {
         }
     }
 
+    /// The same where `problem` keeps layouts from being known, and built-in ones were found to agree with the memory of the
+    /// process.
+    pub fn checked(self, problem: String) -> LayoutSource {
+        LayoutSource { verified_by: Some("memory".to_owned()), ..self.with_problem("built_in", problem) }
+    }
+
     /// The same, not used because of `problem`.
     pub fn with_problem(mut self, kind: &str, problem: String) -> LayoutSource {
         self.kind = kind.to_owned();

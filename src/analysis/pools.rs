@@ -4,6 +4,8 @@ use super::prepared::Prepared;
 use crate::addr::Addr;
 use crate::attribution::{Attribution, OwnedPool};
 use crate::malloc::heap::Heap;
+use crate::nginx::events;
+use crate::nginx::owner::{NamedPool, OwnerKind};
 use crate::nginx::pool::Cleanup;
 use crate::snapshot::model::HexAddr;
 use crate::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, Trust, split_path};
@@ -112,6 +114,16 @@ fn symbol(prepared: &Prepared, address: Addr) -> String {
             }
             None => address.to_string(),
         },
+    }
+}
+
+/// Names the owners that are told apart by nothing but the function that they wait for.
+pub fn name_by_handler(prepared: &Prepared, named: &mut [NamedPool]) {
+    const KINDS: [&OwnerKind; 2] = [&events::TIMER, &events::POSTED];
+    let mut known: FxHashMap<Addr, String> = FxHashMap::default();
+    for named in named.iter_mut().filter(|named| named.name.is_none() && KINDS.contains(&named.kind)) {
+        let name = named.facts.handler.map(|handler| known.entry(handler).or_insert_with(|| symbol(prepared, handler)));
+        named.name = name.cloned();
     }
 }
 

@@ -6,10 +6,13 @@ use crate::debug::Symbol;
 use crate::malloc::allocator::{Allocator, recognise};
 use crate::malloc::layout::{LayoutError, MallocLayout};
 use crate::malloc::read::MallocRoots;
+use crate::nginx::builtin::BuiltIn;
 use crate::nginx::layout::PoolLayout;
+use crate::nginx::lua::LuaCode;
 use crate::nginx::owner::{DynamicModule, FINDERS, NginxModule, OwnerFinder};
 use crate::snapshot::model::{LayoutSource, Limits, ProcessInfo, SourceInfo};
 use crate::target::maps::Maps;
+use crate::target::memory::Memory;
 use std::time::SystemTime;
 
 /// glibc's side: what is needed to walk its heap.
@@ -26,6 +29,10 @@ pub struct Nginx {
     pub pools: PoolLayout,
     /// One for each kind of owner that the binary can have.
     pub finders: Vec<Box<dyn OwnerFinder>>,
+    /// The layouts that the finders go by, if they are not from debug info: what is read must agree with them.
+    pub built_in: Option<BuiltIn>,
+    /// Where the Lua module's code is, if there is one.
+    pub lua: Option<LuaCode>,
 }
 
 /// A target that is ready to be read.
@@ -58,6 +65,8 @@ pub struct Prepared {
     pub nginx: Option<Nginx>,
     /// What cannot be told of this target, and why.
     pub notes: Vec<String>,
+    /// Whether clients' addresses and what they asked for are to be read at all.
+    pub show_clients: bool,
 }
 
 /// What is known of a target before its files are.
@@ -81,9 +90,11 @@ pub struct About {
 }
 
 impl Prepared {
-    /// A target that runs `binary`, and `library` if its glibc is a library of its own.
+    /// A target that runs `binary`, and `library` if its glibc is a library of its own. `memory` is that of the target, which
+    /// may be running.
     pub fn new(
         about: About,
+        memory: &dyn Memory,
         binary: LoadedModule,
         library: Option<LoadedModule>,
         others: Vec<LoadedModule>,
@@ -110,9 +121,10 @@ impl Prepared {
             glibc: None,
             nginx: None,
             notes,
+            show_clients,
         };
         prepared.add_glibc();
-        prepared.add_nginx(show_clients);
+        prepared.add_nginx(memory);
         prepared
     }
 
@@ -150,7 +162,7 @@ impl Prepared {
         }
     }
 
-    fn add_nginx(&mut self, show_clients: bool) {
+    fn add_nginx(&mut self, memory: &dyn Memory) {
         let is_nginx =
             self.binary.debug.symbol("ngx_create_pool").is_some() || self.process.title.starts_with("nginx:");
         if !is_nginx {
@@ -159,38 +171,74 @@ impl Prepared {
             self.binary.source = LayoutSource::none();
             return;
         }
-        let (pools, has_types) = match PoolLayout::from_debug(&self.binary.debug) {
-            Ok(layout) => (layout, true),
-            Err(error) => {
-                let source = std::mem::take(&mut self.binary.source);
-                self.binary.source = source.with_problem("built_in", error.to_string());
-                self.notes.push(format!(
-                    "whose the pools are is not known, and they are found by the layout that they have had since nginx 0.8.1: \
-                     {error}"
-                ));
-                (PoolLayout::SINCE_0_8_1, false)
-            }
-        };
         self.process.server = self.binary.version.clone();
-        let finders = if has_types { self.make_finders(show_clients) } else { Vec::new() };
-        self.nginx = Some(Nginx { pools, finders });
+        let (pools, built_in) = match PoolLayout::from_debug(&self.binary.debug) {
+            Ok(layout) => (layout, None),
+            Err(error) => (PoolLayout::SINCE_0_8_1, Some(self.built_in(memory, &error.to_string()))),
+        };
+        let (finders, lua) = match &built_in {
+            Some(None) => (Vec::new(), None),
+            _ => self.make_finders(built_in.as_ref().and_then(Option::as_ref)),
+        };
+        self.nginx = Some(Nginx { pools, finders, built_in: built_in.flatten(), lua });
     }
 
-    fn make_finders(&mut self, show_clients: bool) -> Vec<Box<dyn OwnerFinder>> {
+    /// Built-in layouts, if the target's memory agrees with them; `error` says why there are none from debug info. Either way
+    /// it is said what they are.
+    fn built_in(&mut self, memory: &dyn Memory, error: &str) -> Option<BuiltIn> {
+        let found = self.with_module(None, |module| BuiltIn::of(memory, |name| module.variable(name)));
+        let source = std::mem::take(&mut self.binary.source);
+        match found {
+            Ok(built_in) => {
+                let version = built_in.version();
+                let what = format!("layouts are those of nginx {version}, checked against the memory of the process");
+                self.notes.push(format!(
+                    "only some owners are looked for, those that built-in layouts lead to ({what}): {error}"
+                ));
+                self.binary.source = source.checked(error.to_owned());
+                Some(built_in)
+            }
+            Err(problem) => {
+                self.notes.push(format!(
+                    "whose the pools are is not known, and they are found by the layout that they have had since nginx 0.8.1: \
+                     {error}; built-in layouts do not help: {problem}"
+                ));
+                self.binary.source = source.with_problem("built_in", error.to_owned());
+                None
+            }
+        }
+    }
+
+    /// What `ask` tells of the binary and of what it has loaded.
+    fn with_module<T>(&self, built_in: Option<&BuiltIn>, ask: impl FnOnce(NginxModule<'_>) -> T) -> T {
         let dynamic: Vec<DynamicModule<'_>> = self
             .others
             .iter()
             .map(|other| DynamicModule { debug: &other.debug, bias: other.bias, span: other.span })
             .collect();
-        let module = NginxModule { debug: &self.binary.debug, bias: self.binary.bias, dynamic: &dynamic, show_clients };
+        ask(NginxModule {
+            debug: &self.binary.debug,
+            bias: self.binary.bias,
+            dynamic: &dynamic,
+            show_clients: self.show_clients,
+            built_in,
+        })
+    }
+
+    fn make_finders(&mut self, built_in: Option<&BuiltIn>) -> (Vec<Box<dyn OwnerFinder>>, Option<LuaCode>) {
         let mut finders = Vec::new();
-        for make in FINDERS {
-            match make(module) {
-                Ok(finder) => finders.extend(finder),
-                Err(error) => self.notes.push(format!("one kind of owner is not looked for: {error}")),
+        let mut problems = Vec::new();
+        let lua = self.with_module(built_in, |module| {
+            for make in FINDERS {
+                match make(module) {
+                    Ok(finder) => finders.extend(finder),
+                    Err(error) => problems.push(format!("one kind of owner is not looked for: {error}")),
+                }
             }
-        }
-        finders
+            LuaCode::of(module)
+        });
+        self.notes.extend(problems);
+        (finders, lua)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::malloc::bookless::read_without_books;
 use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::layout::PoolLayout;
-use crate::nginx::owner::{NamedPool, Stopped};
+use crate::nginx::owner::{NamedPool, Stopped, Trust};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
 use crate::target::lines::CaughtLine;
@@ -111,10 +111,18 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
 
     fn find_owners(&self, nginx: &Nginx, cache: &impl Memory, reading: &mut Reading) {
         let target = Stopped { chase: cache, bulk: self.memory };
+        // Before the stop they agreed with memory that could change while it was read.
+        if let Some(Err(problem)) = nginx.built_in.as_ref().map(|built_in| built_in.check(cache)) {
+            reading.problems.push(format!("owners were not looked for: {problem}"));
+            return;
+        }
         for finder in &nginx.finders {
             if let Err(error) = finder.find(&target, &mut reading.named) {
                 reading.problems.push(format!("{} could not be looked through to the end: {error}", finder.what()));
             }
+        }
+        if nginx.built_in.is_some() {
+            reading.named.iter_mut().for_each(|named| named.trust = named.trust.max(Trust::BuiltInPath));
         }
     }
 }

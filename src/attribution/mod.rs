@@ -133,11 +133,13 @@ impl Attribution {
         pools.sort_by_key(|pool| pool.address);
         let mut names: FxHashMap<Addr, NamedPool> = FxHashMap::default();
         let mut problems = Vec::new();
-        for named in named {
+        let (within, exact): (Vec<NamedPool>, Vec<NamedPool>) = named.into_iter().partition(|named| named.within);
+        for named in exact {
             // Finders are in order of precedence; several paths to one pool are the rule, not a contradiction.
             names.entry(named.pool).or_insert(named);
         }
-        let count = names.len() as u64;
+        // A name by what is in a pool is no second way to find it.
+        let count = names.values().filter(|named| named.trust != Trust::Signature).count() as u64;
         for pool in &mut pools {
             let found = std::mem::take(&mut pool.problems);
             problems.extend(found.into_iter().map(|problem| format!("the pool at {}: {problem}", pool.address)));
@@ -149,7 +151,22 @@ impl Attribution {
         let mut attribution =
             Attribution { pools, only_by_name, named: count, problems, groups: Vec::new(), claims: Claims::none(heap) };
         attribution.claim_all(heap);
+        attribution.name_by_members(heap, within);
         attribution
+    }
+
+    /// Names pools by what lies in them, where nothing else names them. The first name has it, as it does among names by
+    /// address.
+    fn name_by_members(&mut self, heap: &Heap, within: Vec<NamedPool>) {
+        for named in within {
+            let claim = heap.containing(named.pool).and_then(|chunk| self.claims.get(chunk));
+            let Some(Claim::Pool(index)) = claim else { continue };
+            let owned = self.pools.get_mut(index as usize).filter(|owned| owned.named.is_none());
+            if let Some(owned) = owned {
+                owned.named = Some(NamedPool { pool: owned.pool.address, within: false, ..named });
+                self.named += 1;
+            }
+        }
     }
 
     /// Who owns a chunk; `None` if nobody is known to.

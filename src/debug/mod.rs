@@ -266,6 +266,11 @@ impl DebugInfo {
         self.symbols().at(address)
     }
 
+    /// Where each function whose name begins with `prefix` lies, and how many bytes it has, as far as symbols tell.
+    pub fn functions_with(&self, prefix: &str) -> Vec<(FileAddr, u64)> {
+        self.symbols().functions_with(prefix)
+    }
+
     /// The function and source line of an instruction; `None` where the debug info has no code there.
     pub fn line_at(&self, address: FileAddr) -> Result<Option<SourceLine>, DebugError> {
         let dwarf = self.dwarf()?;

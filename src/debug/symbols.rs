@@ -117,6 +117,14 @@ impl Symbols {
         })
     }
 
+    /// Where each function whose name begins so lies, and how many bytes it has.
+    pub(crate) fn functions_with(&self, prefix: &str) -> Vec<(FileAddr, u64)> {
+        let wanted = |entry: &&Entry| entry.kind == SymbolKind::Function && entry.size > 0;
+        let matching =
+            self.entries.iter().filter(wanted).filter(|entry| self.name(entry).starts_with(prefix.as_bytes()));
+        matching.map(|entry| (FileAddr(entry.address), entry.size)).collect()
+    }
+
     fn get(&self, index: u32) -> Option<&Entry> {
         self.entries.get(index as usize)
     }

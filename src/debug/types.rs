@@ -152,6 +152,10 @@ pub(crate) struct Found {
     pub(crate) embedded: Option<Arc<Layout>>,
 }
 
+/// The type of a field of which only the place is known: no file has that number.
+const UNKNOWN: TypeId =
+    TypeId { entry: EntryId { place: Place { file: u32::MAX, type_units: false }, offset: usize::MAX }, dimension: 0 };
+
 /// A structure has no such field: the running binary was built from another source than expected.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[error("structure {structure} has no field {field} in the debug info of this build")]
@@ -171,6 +175,15 @@ impl Layout {
         Layout { name, size, fields, index }
     }
 
+    /// A layout of which only places are known, not types: for builds without debug info. A name can be a dotted path.
+    /// Asked for the kind of such a field's type, any [`DebugInfo`](super::DebugInfo) gives an error.
+    pub fn of_places<'a>(name: &str, size: u64, places: impl IntoIterator<Item = (&'a str, u64)>) -> Layout {
+        let field = |(name, offset): (&str, u64)| Field { name: name.to_owned(), offset, type_id: UNKNOWN, bits: None };
+        let fields: Vec<Field> = places.into_iter().map(field).collect();
+        let found = fields.iter().map(|field| Found { field: field.clone(), embedded: None }).collect();
+        Layout::new(name.to_owned(), size, fields, found)
+    }
+
     /// The field of that name. Those of anonymous members count as the structure's own, as they do in C, with offsets
     /// from the start of this structure.
     pub fn field(&self, name: &str) -> Result<&Field, MissingField> {
@@ -179,6 +192,9 @@ impl Layout {
 
     /// The field at a dotted path through embedded structures (`d.last`), with its offset from the start of this one.
     pub fn field_at(&self, path: &str) -> Result<Field, MissingField> {
+        if let Some(found) = self.index.get(path) {
+            return Ok(found.field.clone());
+        }
         let (first, rest) = match path.split_once('.') {
             Some((first, rest)) => (first, Some(rest)),
             None => (path, None),
@@ -222,5 +238,18 @@ impl Layout {
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} bytes)", self.display_name(), self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_by_name_and_by_dotted_path() {
+        let layout = Layout::of_places("ngx_event_s", 96, [("data", 0), ("timer.left", 48)]);
+        assert_eq!(layout.offset("timer.left"), Ok(48));
+        assert_eq!(layout.offset("data"), Ok(0));
+        assert!(layout.offset("timer").is_err() && layout.offset("data.x").is_err());
     }
 }

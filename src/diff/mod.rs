@@ -146,9 +146,9 @@ impl<'a> Diff<'a> {
     }
 }
 
-/// True if owners of pools were looked for: that takes the debug info of the binary.
+/// True if owners of pools were looked for: that takes the debug info of the binary, or built-in layouts that fit.
 pub(crate) fn knows_owners(snapshot: &Snapshot) -> bool {
-    snapshot.layouts.nginx.kind == "dwarf"
+    snapshot.layouts.nginx.leads_to_owners()
 }
 
 /// True if the heap was walked.

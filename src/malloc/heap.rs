@@ -85,6 +85,18 @@ impl Heap {
         Some(ChunkId::Mmapped(index as u32))
     }
 
+    /// The chunk whose user memory `address` lies in.
+    pub fn containing(&self, address: Addr) -> Option<ChunkId> {
+        let after = self.chunks.partition_point(|chunk| chunk.memory() <= address);
+        let after_mapped = self.mmapped.partition_point(|mapped| mapped.chunk.memory() <= address);
+        let arena = after.checked_sub(1).map(|index| ChunkId::Arena(index as u32));
+        let mapped = after_mapped.checked_sub(1).map(|index| ChunkId::Mmapped(index as u32));
+        let covers = |id: &ChunkId| {
+            address.checked_offset_from(self.chunk(*id).memory()).is_some_and(|offset| offset < self.usable(*id))
+        };
+        [arena, mapped].into_iter().flatten().find(covers)
+    }
+
     /// The same as [`Heap::find`], quicker if the chunk lies soon after `hint`: blocks of a pool mostly do.
     pub fn find_after(&self, memory: Addr, hint: ChunkId) -> Option<ChunkId> {
         const NEAR: usize = 4;

@@ -3,7 +3,9 @@
 //! From the DWARF of the running binary: builds with `ngx_debug_pool` (Tengine) have a larger pool header and larger nodes
 //! for large allocations. A stripped binary gets the layout that nginx has had since 0.8.1, and the output says so.
 
+use crate::addr::Addr;
 use crate::debug::{DebugError, DebugInfo, Layout, MissingField};
+use crate::target::memory::{Memory, word_at};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -103,6 +105,29 @@ impl PoolLayout {
             cleanup_data: cleanup.offset("data")?,
             cleanup_next: cleanup.offset("next")?,
         })
+    }
+
+    /// The size of the first block of the pool at that address, as it was given to `ngx_create_pool`; `None` if there is no
+    /// pool by what its header says.
+    pub fn first_block(&self, memory: &dyn Memory, pool: Addr) -> Option<u64> {
+        if pool.is_null() || !pool.is_aligned(8) {
+            return None;
+        }
+        let mut bytes = vec![0; self.wanted() as usize];
+        memory.read(pool, &mut bytes).ok()?;
+        let word = |offset| Addr(word_at(&bytes, offset));
+        let (last, end) = (word(self.last), word(self.end));
+        let size = end.checked_offset_from(pool)?;
+        let most = size.checked_sub(self.header)?;
+        let max = word_at(&bytes, self.max);
+        // `max` is what is left of the block, but less than a page; pages differ.
+        let is_pool = last.checked_offset_from(pool)? >= self.header
+            && last <= end
+            && max <= most
+            && (max == most || (max + 1).is_power_of_two())
+            && !word(self.current).is_null()
+            && !word(self.log).is_null();
+        is_pool.then_some(size)
     }
 
     /// How many bytes from a block's start tell all that its header says.

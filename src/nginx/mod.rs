@@ -4,12 +4,14 @@
 //! [`pool`]), and by name, from typed roots ([`owner`]). Each kind of owner is one file here and one line in
 //! [`owner::FINDERS`].
 
+pub mod builtin;
 pub mod chain;
 pub mod client;
 pub mod clock;
 pub mod connection;
 pub mod cycle;
 pub mod dyups;
+pub mod events;
 pub mod fields;
 pub mod general;
 pub mod handlers;
@@ -21,6 +23,7 @@ pub mod layout;
 pub mod listening;
 pub mod location;
 pub mod look;
+pub mod lua;
 pub mod mail;
 pub mod memo;
 pub mod ocsp;

@@ -1,5 +1,6 @@
 //! Owners: typed roots that lead to pools, and what each kind of owner means to an operator.
 
+use super::builtin::BuiltIn;
 use crate::addr::{Addr, AddrRange, LoadBias};
 use crate::debug::{DebugError, DebugInfo, Layout, MissingField};
 use crate::target::memory::{Fault, Memory};
@@ -71,7 +72,7 @@ pub struct OwnerFacts {
 /// A pool with its name: what a root led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedPool {
-    /// Where the `ngx_pool_t` lies.
+    /// Where the `ngx_pool_t` lies, or what lies in the pool ([`NamedPool::within`]).
     pub pool: Addr,
     /// What owns it.
     pub kind: &'static OwnerKind,
@@ -90,6 +91,9 @@ pub struct NamedPool {
     /// What tells the owner from an earlier or later one at the same address: nginx's number of the connection, and the
     /// request's place on it (0 for the connection itself).
     pub identity: Option<(u64, u64)>,
+    /// True if `pool` is any address inside the pool's memory: a block or a large allocation. A name by the pool's own
+    /// address goes before such a one.
+    pub within: bool,
     /// How the path is known.
     pub trust: Trust,
     /// What else is known of the owner.
@@ -109,6 +113,7 @@ impl NamedPool {
             reference_counter: None,
             slot: None,
             identity: None,
+            within: false,
             trust: Trust::TypedPath,
             facts: OwnerFacts::default(),
         }
@@ -154,6 +159,8 @@ pub struct NginxModule<'a> {
     pub dynamic: &'a [DynamicModule<'a>],
     /// Whether clients' addresses and what they asked for are to be read at all.
     pub show_clients: bool,
+    /// Layouts for a binary without debug info, if memory agrees with any.
+    pub built_in: Option<&'a BuiltIn>,
 }
 
 impl NginxModule<'_> {
@@ -166,17 +173,21 @@ impl NginxModule<'_> {
         })
     }
 
-    /// The layout of a structure, by tag or typedef: as the binary has it, or else a module that it has loaded.
+    /// The layout of a structure, by tag or typedef: as the binary has it, or else a module that it has loaded, or else as it
+    /// is built in.
     ///
     /// # Errors
-    /// A [`DebugError`] if no debug info defines it.
+    /// A [`DebugError`] if no debug info defines it, and it is not built in.
     pub fn layout(&self, name: &str) -> Result<Arc<Layout>, DebugError> {
         let own = self.debug.layout(name);
-        if !matches!(own, Err(DebugError::NoSuchType { .. })) {
+        if !matches!(own, Err(DebugError::NoSuchType { .. })) && self.built_in.is_none() {
             return own;
         }
-        let mut found = self.dynamic.iter();
-        found.find_map(|module| module.debug.layout(name).ok()).map_or(own, Ok)
+        own.or_else(|error| {
+            let built_in = || self.built_in.and_then(|built_in| built_in.layout(name));
+            let mut others = self.dynamic.iter();
+            others.find_map(|module| module.debug.layout(name).ok()).or_else(built_in).ok_or(error)
+        })
     }
 }
 
@@ -205,5 +216,12 @@ pub trait OwnerFinder: Send + Sync {
 pub type MakeFinder = fn(NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError>;
 
 /// Every kind of owner that is known. Where two claim the same pool, the earlier one has it.
-pub const FINDERS: &[MakeFinder] =
-    &[super::cycle::finder, super::dyups::finder, super::health_check::finder, super::connection::finder];
+pub const FINDERS: &[MakeFinder] = &[
+    super::cycle::finder,
+    super::dyups::finder,
+    super::health_check::finder,
+    // Before connections: the Lua module leaves a slot taken whose pool is gone, and a pool of its own can be there by now.
+    super::lua::finder,
+    super::events::finder,
+    super::connection::finder,
+];

@@ -139,6 +139,8 @@ pub struct Pool {
     pub large_freed: u64,
     /// Its cleanups.
     pub cleanups: Vec<Cleanup>,
+    /// The word right behind its header: what its first allocation begins with.
+    pub first_word: Addr,
     /// Sizes of its blocks' chunks together.
     pub block_bytes: u64,
     /// Sizes of its large allocations' chunks together.
@@ -279,6 +281,7 @@ fn assemble_one(heap: &Heap, blocks: &mut Blocks<'_>, note: &PoolNote, lists: Po
         block_size: first.size(),
         large_freed: lists.large_freed,
         cleanups: lists.cleanups,
+        first_word: note.first_word,
         problems: lists.problem.into_iter().collect(),
         ..Pool::default()
     };

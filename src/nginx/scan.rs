@@ -33,6 +33,8 @@ pub struct PoolNote {
     pub large: Addr,
     /// The list of cleanup handlers.
     pub cleanup: Addr,
+    /// The word right behind the pool's header: what its first allocation begins with.
+    pub first_word: Addr,
 }
 
 /// A visitor that collects possible blocks and pools.
@@ -81,13 +83,14 @@ impl PoolScanner {
             current,
             large: Addr(word(self.layout.large)),
             cleanup: Addr(word(self.layout.cleanup)),
+            first_word: Addr(word(self.layout.header)),
         })
     }
 }
 
 impl PayloadVisitor for PoolScanner {
     fn wanted(&self) -> u64 {
-        self.layout.wanted()
+        self.layout.wanted().max(self.layout.header + 8)
     }
 
     fn reserve(&mut self, chunks: usize) {

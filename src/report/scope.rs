@@ -7,8 +7,8 @@ use crate::snapshot::model::Snapshot;
 pub enum Scope {
     /// It is not nginx: it has no pools.
     NotNginx,
-    /// Pools were found by the layout they have had since nginx 0.8.1. Who owns them is known from debug info only, and
-    /// there is none.
+    /// Pools were found by the layout they have had since nginx 0.8.1. Who owns them is not known: there is no debug info, and
+    /// built-in layouts do not fit or were not tried.
     PoolsOnly,
     /// Pools and their owners.
     Owners,
@@ -20,10 +20,10 @@ impl Scope {
         let process = &snapshot.process;
         // A binary that states no version is still nginx if it has the title or the pools of one.
         let is_nginx = process.server.is_some() || process.role != "process" || !snapshot.pools.is_empty();
-        match snapshot.layouts.nginx.kind.as_str() {
+        match snapshot.layouts.nginx.leads_to_owners() {
             _ if !is_nginx => Scope::NotNginx,
-            "dwarf" => Scope::Owners,
-            _ => Scope::PoolsOnly,
+            true => Scope::Owners,
+            false => Scope::PoolsOnly,
         }
     }
 }

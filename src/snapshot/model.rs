@@ -174,16 +174,25 @@ pub struct Layouts {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LayoutSource {
-    /// `dwarf`; `built_in` for pools of a binary without debug info; or `none`.
+    /// `dwarf`; `built_in` for a binary without debug info: of pools, and if they are verified, of what leads to them; or
+    /// `none`.
     pub kind: String,
     /// The file they were read from.
     pub file: Option<String>,
-    /// How that file is known to belong to the running build: `same_file`, `build_id`, `checksum`.
+    /// How that file is known to belong to the running build: `same_file`, `build_id`, `checksum`; `memory` for built-in
+    /// layouts that agree with what the process holds.
     pub verified_by: Option<String>,
     /// Why there are none.
     pub problem: Option<String>,
     /// Every place that was looked at for debug info and not taken, with the reason.
     pub tried: Vec<String>,
+}
+
+impl LayoutSource {
+    /// True if they are layouts of what leads to pools, so that owners were looked for.
+    pub fn leads_to_owners(&self) -> bool {
+        self.kind == "dwarf" || (self.kind == "built_in" && self.verified_by.as_deref() == Some("memory"))
+    }
 }
 
 /// One row of the breakdown.

@@ -85,7 +85,7 @@ fn layouts(snapshot: &Snapshot) -> Vec<String> {
     let nginx = &snapshot.layouts.nginx;
     let nginx = match (Scope::of(snapshot), nginx.kind.as_str()) {
         (Scope::NotNginx, _) => return vec![format!("layouts: {glibc}")],
-        (_, "built_in") => "none (pools by the layout they have had since 0.8.1)".to_owned(),
+        (Scope::PoolsOnly, "built_in") => "none (pools by the layout they have had since 0.8.1)".to_owned(),
         _ => source(nginx, is_core),
     };
     vec![format!("layouts: nginx {nginx}"), glibc]
@@ -97,12 +97,14 @@ fn source(source: &LayoutSource, is_core: bool) -> String {
         Some("same_file") => "of the running file",
         Some("build_id") => "build-id matches",
         Some("path") => "taken on trust",
+        Some("memory") => "checked against its memory",
         Some("checksum") => "debuglink checksum matches",
         Some(other) => other,
         None => "",
     };
     match (source.kind.as_str(), verified) {
         ("none" | "", _) => "none (see Notes)".to_owned(),
+        ("built_in", verified) => format!("built in ({verified})"),
         ("dwarf", "") => "DWARF".to_owned(),
         ("dwarf", verified) => format!("DWARF ({verified})"),
         (kind, "") => kind.to_owned(),

@@ -1,0 +1,103 @@
+//! Debian's nginx with its Lua module, both stripped: every pool that Lua code makes is named, and each kind is counted
+//! exactly against what the Lua code knows of itself.
+
+use poolscope::analysis::{Options, Silent, read_core, take};
+use poolscope::debug::SearchOptions;
+use poolscope::snapshot::model::Snapshot;
+use poolscope::snapshot::pool::Trust;
+use poolscope_fixtures::{DebianNginx, LUA, LuaCounts, gcore};
+use std::collections::BTreeMap;
+
+fn options() -> Options {
+    Options { debug: SearchOptions::from_environment(), ..Options::default() }
+}
+
+fn worker(nginx: &DebianNginx) -> Snapshot {
+    take(nginx.worker_pid().unwrap() as i32, &options(), &Silent).unwrap()
+}
+
+/// How many pools there are of each kind and state.
+fn kinds(snapshot: &Snapshot) -> BTreeMap<(&str, &str), usize> {
+    let mut kinds = BTreeMap::new();
+    for pool in &snapshot.pools {
+        let state = pool.owner.state.as_deref().unwrap_or_default();
+        *kinds.entry((pool.owner.kind.as_str(), state)).or_default() += 1;
+    }
+    kinds
+}
+
+fn count(snapshot: &Snapshot, kind: &str) -> usize {
+    snapshot.pools.iter().filter(|pool| pool.owner.kind == kind).count()
+}
+
+fn cosockets(snapshot: &Snapshot, state: &str) -> usize {
+    kinds(snapshot).get(&("lua.cosocket", state)).copied().unwrap_or(0)
+}
+
+fn assert_counts(snapshot: &Snapshot, counts: LuaCounts) {
+    let seen = LuaCounts {
+        timers: count(snapshot, "lua.timer"),
+        running: count(snapshot, "lua.timer_running"),
+        cosockets: cosockets(snapshot, "idle"),
+        held: cosockets(snapshot, "in use"),
+        regexes: count(snapshot, "lua.regex"),
+        ..LuaCounts { kept: counts.kept, lost: counts.lost, ..LuaCounts::default() }
+    };
+    assert_eq!(seen, counts, "{:?}", kinds(snapshot));
+    assert_eq!(count(snapshot, "lua.cosocket"), counts.cosockets + counts.held);
+    assert_eq!(count(snapshot, "lua.fake_connection") + count(snapshot, "lua.other"), 0);
+}
+
+#[test]
+fn timers_cosockets_and_regexes_are_named_and_counted_live_and_in_a_core() {
+    let mut nginx = DebianNginx::start(LUA).unwrap();
+    nginx.add_timers(300).unwrap();
+    nginx.run_timers(20).unwrap();
+    nginx.pool_cosockets(15).unwrap();
+    nginx.hold_cosockets(6).unwrap();
+    nginx.keep_clients(4).unwrap();
+    nginx.compile_regexes(100).unwrap();
+    let counts = nginx.counts().unwrap();
+    assert!(counts.timers == 300 && counts.running == 20 && counts.regexes == 100, "{counts:?}");
+
+    let live = worker(&nginx);
+    assert_eq!(live.layouts.nginx.kind, "built_in");
+    assert_eq!(live.layouts.nginx.verified_by.as_deref(), Some("memory"));
+    assert_counts(&live, counts);
+    assert_eq!(count(&live, "unknown_pool"), 0, "{:?}", kinds(&live));
+    assert_eq!(live.pool_check.only_by_name, []);
+    assert_eq!(live.pool_check.problems, Vec::<String>::new());
+    for pool in &live.pools {
+        let expected = if pool.owner.kind == "lua.regex" { Trust::Signature } else { Trust::BuiltInPath };
+        assert_eq!(pool.owner.trust, expected, "{}", pool.owner.kind);
+    }
+
+    let folder = std::env::temp_dir().join(format!("poolscope-lua-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let core = gcore(nginx.worker_pid().unwrap(), &folder).unwrap();
+    let dead = read_core(&core, &options(), &Silent).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(kinds(&dead), kinds(&live));
+}
+
+/// lua-nginx-module destroys the pool of `init_worker_by_lua` and keeps its connection's slot: what reuses the memory must
+/// not pass for what that slot runs.
+#[test]
+fn the_slot_that_init_worker_by_lua_leaves_behind_owns_nothing() {
+    let at_start = "init_worker_by_lua_block { ngx.timer.every(86400, function() end) }\n    lua_max_pending_timers";
+    let nginx = DebianNginx::start(&LUA.replacen("lua_max_pending_timers", at_start, 1)).unwrap();
+    nginx.add_timers(9).unwrap();
+    nginx.run_timers(3).unwrap();
+    let counts = nginx.counts().unwrap();
+    assert_eq!((counts.timers, counts.running), (10, 3));
+    assert_counts(&worker(&nginx), counts);
+}
+
+#[test]
+fn a_master_has_a_cycle_and_its_regexes_are_not_guessed() {
+    let nginx = DebianNginx::start(LUA).unwrap();
+    let master = take(nginx.master_pid() as i32, &options(), &Silent).unwrap();
+    assert_eq!(count(&master, "cycle"), 1);
+    assert_eq!(master.layouts.nginx.verified_by.as_deref(), Some("memory"));
+    assert_counts(&master, LuaCounts::default());
+}
