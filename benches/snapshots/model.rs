@@ -6,7 +6,7 @@ use std::sync::Arc;
 use poolscope::malloc::chunk::ChunkState;
 use poolscope::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use poolscope::snapshot::model::{
-    HexAddr, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo, SCHEMA_VERSION, Snapshot, SourceInfo,
+    ChunkGroup, HexAddr, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo, SCHEMA_VERSION, Snapshot, SourceInfo,
 };
 use poolscope::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, Trust};
 
@@ -61,7 +61,7 @@ pub(crate) fn with_chunks() -> Snapshot {
     let place = |kind: &str| snapshot.owners.iter().position(|owner| owner.owner == kind).unwrap_or_default() as u32;
     let owner_of_pool = snapshot.pools.iter().map(|pool| place(&pool.owner.kind)).collect();
     let outside = place("outside_pools");
-    let mut table = ChunkTable::new(owner_of_pool);
+    let mut table = ChunkTable::new(owner_of_pool, vec![outside]);
     table.reserve(CHUNKS as usize);
     let mut address = 0x5555_0000_0010;
     for number in 0..CHUNKS {
@@ -73,7 +73,7 @@ pub(crate) fn with_chunks() -> Snapshot {
         };
         let (state, claim) = match word >> 32 & 0xff {
             0..13 => (ChunkState::Free, ChunkClaim::Nobody),
-            13..128 => (ChunkState::InUse, ChunkClaim::Owner(outside)),
+            13..128 => (ChunkState::InUse, ChunkClaim::Group(0)),
             // The chunks of a pool lie near each other, among those of others that were made at that time.
             _ => {
                 let pool = number * (POOLS_WITH_CHUNKS - 64) / CHUNKS + (word >> 48) % 64;
@@ -108,6 +108,7 @@ fn snapshot(count: u64, age: Age) -> Snapshot {
         }],
         coverage: Some(1.0),
         pool_check: PoolCheck { by_signature: count, by_name: count, both: count, ..PoolCheck::default() },
+        groups: groups(&owners),
         owners,
         pools,
         ..Snapshot::default()
@@ -151,6 +152,7 @@ impl PoolMaker {
                 name,
                 trust: if path.is_empty() { Trust::Signature } else { Trust::TypedPath },
                 path: (*path).to_owned(),
+                ..PoolOwner::default()
             })
         };
         let owners = KINDS.iter().map(|kind| match kind.0.starts_with("dyups") {
@@ -199,6 +201,9 @@ impl PoolMaker {
             identity,
             second_block: (blocks > 1).then_some(HexAddr(address.0 + block_size + 16)),
             references: (kind == 2).then_some(1 + (word >> 50) % 3),
+            age_ms: (kind < 3).then_some((word >> 30) % 10_000_000),
+            client: None,
+            uri: None,
             block_size,
             blocks,
             large,
@@ -211,6 +216,19 @@ impl PoolMaker {
             cleanups: self.cleanups[(word >> 52) as usize % self.cleanups.len()].clone(),
         }
     }
+}
+
+/// Outside pools everything is one group.
+fn groups(owners: &[OwnerSummary]) -> Vec<ChunkGroup> {
+    let group = |owner: &OwnerSummary| ChunkGroup {
+        owner: owner.owner.clone(),
+        chunks: owner.chunks,
+        bytes: owner.bytes,
+        smallest: 528,
+        largest: 528,
+        ..ChunkGroup::default()
+    };
+    owners.iter().filter(|owner| owner.pools == 0).map(group).collect()
 }
 
 /// The owners of the pools, and what is in use outside of them.

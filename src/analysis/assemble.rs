@@ -51,7 +51,8 @@ pub fn with_heap(
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
     snapshot.owners = owners;
-    snapshot.groups = groups(&heap, &attribution);
+    let (groups, group_order) = groups(&heap, &attribution);
+    snapshot.groups = groups;
     snapshot.pools = pools::rows(prepared, &heap, &attribution);
     let in_pools = prepared.nginx.as_ref().map(|_| attribution.pools.iter().map(|owned| owned.pool.bytes()).sum());
     snapshot.memory = breakdown::with_heap(&prepared.maps, &heap, residency, in_pools);
@@ -66,7 +67,7 @@ pub fn with_heap(
     snapshot.findings = findings(&snapshot, &attribution.pools, &prepared.binary);
     let order = pools::sort(&mut snapshot.pools);
     if with_chunks {
-        snapshot.chunks = Some(chunk_table(&heap, &attribution, &snapshot, &owner_of, &order));
+        snapshot.chunks = Some(chunk_table(&heap, &attribution, &snapshot, &owner_of, [&order, &group_order]));
     }
     snapshot.books = Some(heap.books);
     snapshot
@@ -155,8 +156,9 @@ fn summarise(heap: &Heap, attribution: &Attribution) -> (Vec<OwnerSummary>, Owne
     (owners, index)
 }
 
-/// Sums up chunks in use outside pools by group, most bytes first.
-fn groups(heap: &Heap, attribution: &Attribution) -> Vec<ChunkGroup> {
+/// Sums up chunks in use outside pools by group, most bytes first. Gives back the new place of each group of the
+/// attribution, and last that of what no group claims.
+fn groups(heap: &Heap, attribution: &Attribution) -> (Vec<ChunkGroup>, Vec<u32>) {
     let row = |group: &Group| ChunkGroup {
         owner: group.kind.key.to_owned(),
         name: group.name.clone(),
@@ -182,9 +184,13 @@ fn groups(heap: &Heap, attribution: &Attribution) -> Vec<ChunkGroup> {
         group.bytes += chunk.size();
         (group.smallest, group.largest) = (group.smallest.min(chunk.size()), group.largest.max(chunk.size()));
     }
-    groups.retain(|group| group.chunks > 0);
-    groups.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.owner, &a.name).cmp(&(&b.owner, &b.name))));
-    groups
+    let mut order: Vec<(u32, ChunkGroup)> = (0..).zip(groups).filter(|(_, group)| group.chunks > 0).collect();
+    order.sort_by(|(_, a), (_, b)| b.bytes.cmp(&a.bytes).then_with(|| (&a.owner, &a.name).cmp(&(&b.owner, &b.name))));
+    let mut places = vec![0; last + 1];
+    for (new, (old, _)) in (0..).zip(&order) {
+        places[*old as usize] = new;
+    }
+    (order.into_iter().map(|(_, group)| group).collect(), places)
 }
 
 fn empty_summary(kind: &OwnerKind) -> OwnerSummary {
@@ -235,25 +241,25 @@ fn pool_check(attribution: &Attribution, problems: Vec<String>) -> PoolCheck {
     }
 }
 
-/// A table of all chunks. `order` has the new place of each pool of the attribution.
+/// A table of all chunks. The last argument has the new place of each pool, and of each group, of the attribution.
 fn chunk_table(
     heap: &Heap,
     attribution: &Attribution,
     snapshot: &Snapshot,
     owners: &OwnerIndex,
-    order: &[u32],
+    [order, group_order]: [&[u32]; 2],
 ) -> ChunkTable {
     let owner = |kind: &str| owners.get(kind).copied().unwrap_or_default();
-    let mut table = ChunkTable::new(snapshot.pools.iter().map(|pool| owner(&pool.owner.kind)).collect());
+    let of_pools = snapshot.pools.iter().map(|pool| owner(&pool.owner.kind)).collect();
+    let of_groups = snapshot.groups.iter().map(|group| owner(&group.owner)).collect();
+    let mut table = ChunkTable::new(of_pools, of_groups);
     table.reserve(heap.chunks.len() + heap.mmapped.len());
+    let unclaimed = group_order.last().copied().unwrap_or_default();
     let claim = |id: ChunkId, chunk: Chunk| match attribution.claim(id) {
         _ if chunk.state() != ChunkState::InUse => ChunkClaim::Nobody,
         Some(Claim::Pool(index)) => order.get(index as usize).map_or(ChunkClaim::Nobody, |new| ChunkClaim::Pool(*new)),
-        Some(Claim::Group(index)) => {
-            let kind = attribution.groups.get(index as usize).map_or(&OUTSIDE_POOLS, |group| group.kind);
-            ChunkClaim::Owner(owner(kind.key))
-        }
-        None => ChunkClaim::Owner(owner(OUTSIDE_POOLS.key)),
+        Some(Claim::Group(index)) => ChunkClaim::Group(group_order.get(index as usize).copied().unwrap_or(unclaimed)),
+        None => ChunkClaim::Group(unclaimed),
     };
     let mut add = |id, chunk: Chunk, arena| {
         table.push(arena, chunk.memory().0, chunk.size(), chunk.state(), claim(id, chunk));

@@ -79,6 +79,7 @@ fn chunk_info(snapshot: &Snapshot, chunk: &ChunkRow, address: u64) -> ChunkInfo 
         offset: address.wrapping_sub(chunk.address) as i64,
         owner: owner.map(|owner| owner.owner.clone()),
         label: owner.map(|owner| owner.label.clone()),
+        group: chunk.group.and_then(|index| snapshot.groups.get(index as usize)).cloned(),
     }
 }
 

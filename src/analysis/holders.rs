@@ -86,9 +86,9 @@ mod tests {
     #[test]
     fn references_are_grouped_by_what_holds_them() {
         let pools = [
-            owned(Some("upgraded"), 5, &[(1, 0x100), (1, 0x200), (7, 0x9999)]),
-            owned(Some("upgraded"), 9, &[(1, 0x100)]),
-            owned(Some("waiting for upstream"), 1, &[(1, 0x300), (0, 0x100)]),
+            owned(Some("upgraded"), 5_000, &[(1, 0x100), (1, 0x200), (7, 0x9999)]),
+            owned(Some("upgraded"), 9_000, &[(1, 0x100)]),
+            owned(Some("waiting for upstream"), 1_000, &[(1, 0x300), (0, 0x100)]),
             owned(None, 0, &[(1, 0x100)]),
         ];
         let (first, second) = ([Addr(0x100), Addr(0x200)], [Addr(0x300)]);
@@ -98,9 +98,9 @@ mod tests {
             holders.iter().map(row).collect()
         };
         let words =
-            ["3 of request: 2 HTTP requests, upgraded, oldest 9 ms", "1 of unknown_pool: 1 pool without a known owner"];
+            ["3 of request: 2 HTTP requests, upgraded, oldest 9.0 s", "1 of unknown_pool: 1 pool without a known owner"];
         assert_eq!(shown(&found[0]), words);
-        assert_eq!(shown(&found[1]), ["1 of request: 1 HTTP request, waiting for upstream, 1 ms old"]);
+        assert_eq!(shown(&found[1]), ["1 of request: 1 HTTP request, waiting for upstream, 1.0 s old"]);
         assert!(of(&pools, &[]).is_empty());
     }
 }

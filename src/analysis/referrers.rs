@@ -123,6 +123,8 @@ fn describe(snapshot: &Snapshot, context: &Context<'_>, hit: &Hit, chunk: Option
         at: HexAddr(hit.at.0),
         value: HexAddr(hit.value.0),
         owner: owner.to_owned(),
+        name: None,
+        state: None,
         place,
         offset,
     };
@@ -130,13 +132,21 @@ fn describe(snapshot: &Snapshot, context: &Context<'_>, hit: &Hit, chunk: Option
         let offset = hit.at.0 - chunk.address;
         let owner = chunk.owner.and_then(|index| snapshot.owners.get(index as usize));
         let pool = chunk.pool.and_then(|index| snapshot.pools.get(index as usize));
-        let place = match (pool, chunk.state) {
-            (Some(pool), _) if !pool.path().is_empty() => pool.path(),
-            (Some(pool), _) => format!("the pool at {}", pool.address),
-            (None, ChunkState::InUse) => format!("the chunk at {:#x}", chunk.address),
-            (None, state) => format!("the chunk at {:#x}, {}", chunk.address, state.name()),
+        let group = chunk.group.and_then(|index| snapshot.groups.get(index as usize));
+        let place = match (pool, group, chunk.state) {
+            (Some(pool), ..) if !pool.path().is_empty() => pool.path(),
+            (Some(pool), ..) => format!("the pool at {}", pool.address),
+            (None, Some(group), _) if !group.path.is_empty() => group.path.clone(),
+            (None, _, ChunkState::InUse) => format!("the chunk at {:#x}", chunk.address),
+            (None, _, state) => format!("the chunk at {:#x}, {}", chunk.address, state.name()),
         };
-        return referrer(owner.map_or("free", |owner| owner.owner.as_str()), place, offset);
+        let of_pool = pool.and_then(|pool| pool.owner.name.clone());
+        let of_group = group.map(|group| group.name.clone()).filter(|name| !name.is_empty());
+        return Referrer {
+            name: of_pool.or(of_group),
+            state: pool.and_then(|pool| pool.owner.state.clone()),
+            ..referrer(owner.map_or("free", |owner| owner.owner.as_str()), place, offset)
+        };
     }
     if let Some(symbol) = symbol_at(context.prepared, hit.at) {
         return referrer("variables", symbol.name, symbol.offset);

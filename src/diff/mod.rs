@@ -6,6 +6,7 @@
 mod change;
 mod cycle;
 mod error;
+mod groups;
 mod matching;
 mod notes;
 mod outlook;
@@ -18,10 +19,12 @@ mod suspects;
 mod totals;
 mod trend;
 mod verdict;
+pub mod whose;
 pub mod words;
 
 pub use change::{Change, Interval};
 pub use error::DiffError;
+pub use groups::GroupChange;
 pub use matching::{Matching, Pair};
 pub use outlook::{Forecast, Outlook};
 pub use owners::{ALL_POOLS, NameChange, OwnerChange};
@@ -61,6 +64,8 @@ pub struct Diff<'a> {
     pub outlook: Outlook,
     /// Everything in use by owner, most growth first; empty if the heap of one of them was not walked.
     pub owners: Vec<OwnerChange<'a>>,
+    /// What is in use outside pools by what it is, most growth first; empty if the heap of one of them was not walked.
+    pub groups: Vec<GroupChange<'a>>,
     /// What became of single pools; `None` for different processes, or if one of their heaps was not walked.
     pub pools: Option<PoolChanges<'a>>,
     /// Who grew, most growth first.
@@ -107,6 +112,10 @@ impl<'a> Diff<'a> {
             true => owners::owner_changes(old, new, pools.as_ref(), interval),
             false => Vec::new(),
         };
+        let groups = match walked {
+            true => groups::group_changes(old, new, same.then_some(interval)),
+            false => Vec::new(),
+        };
         let in_use = |number: fn(&OwnerSummary) -> u64| {
             let sum = |side: &Snapshot| side.owners.iter().fold(0u64, |sum, owner| sum.saturating_add(number(owner)));
             walked.then(|| Change::new(sum(old), sum(new)))
@@ -119,12 +128,13 @@ impl<'a> Diff<'a> {
             in_use_chunks: in_use(|owner| owner.chunks),
             resident: totals::resident(old, new),
             outlook: Outlook::of(grown, interval, same, new.limits.as_ref().or(old.limits.as_ref())),
-            suspects: suspects::suspects(&owners, pools.as_ref().map_or(&[], |pools| &pools.moved), new),
+            suspects: suspects::suspects(&owners, &groups, pools.as_ref().map_or(&[], |pools| &pools.moved), new),
             notes: notes::notes(old, new),
             related,
             totals,
             judgement,
             owners,
+            groups,
             pools,
         }
     }
@@ -146,9 +156,9 @@ impl<'a> Diff<'a> {
     }
 }
 
-/// True if owners of pools were looked for: that takes the debug info of the binary, or built-in layouts that fit.
+/// True if owners of pools were looked for.
 pub(crate) fn knows_owners(snapshot: &Snapshot) -> bool {
-    snapshot.layouts.nginx.leads_to_owners()
+    snapshot.knows_owners()
 }
 
 /// True if the heap was walked.

@@ -1,11 +1,12 @@
 //! Who is behind the growth, with what the newer snapshot already knows of them.
 
 use super::change::Change;
+use super::groups::GroupChange;
 use super::owners::{NameChange, OwnerChange};
 use super::pools::Moved;
 use super::sizes::BucketChange;
 use crate::snapshot::finding::Finding;
-use crate::snapshot::model::Snapshot;
+use crate::snapshot::model::{Snapshot, UNREACHABLE_POOL};
 use serde::Serialize;
 
 /// More are not suspects but the rest.
@@ -18,8 +19,10 @@ pub struct Suspect<'a> {
     pub owner: &'a str,
     /// The same for people.
     pub label: &'a str,
-    /// Its name, if its pools have names: each is told for itself.
+    /// Its name, if its pools or groups of chunks have names: each is told for itself.
     pub name: Option<&'a str>,
+    /// The path to one of its chunks, or who points to that; only of groups outside pools.
+    pub path: Option<&'a str>,
     /// How many pools; 0 for owners that are no pools.
     pub pools: Change,
     /// How many chunks.
@@ -38,7 +41,12 @@ pub struct Suspect<'a> {
 
 /// Those that grew most, most growth first: each name of an owner for itself. `moved` are changes of state, which make one
 /// kind larger and another smaller: what an owner has more by these alone is no growth.
-pub(super) fn suspects<'a>(owners: &[OwnerChange<'a>], moved: &[Moved<'_>], new: &'a Snapshot) -> Vec<Suspect<'a>> {
+pub(super) fn suspects<'a>(
+    owners: &[OwnerChange<'a>],
+    groups: &[GroupChange<'a>],
+    moved: &[Moved<'_>],
+    new: &'a Snapshot,
+) -> Vec<Suspect<'a>> {
     let moved_to = |kind: &str| -> u64 {
         moved.iter().filter(|moved| moved.to == kind).fold(0, |sum, moved| moved.bytes.saturating_add(sum))
     };
@@ -46,13 +54,18 @@ pub(super) fn suspects<'a>(owners: &[OwnerChange<'a>], moved: &[Moved<'_>], new:
     for owner in owners.iter().filter(|owner| owner.bytes.growth() > moved_to(owner.owner)) {
         let Some(share) = owner.share_of_growth else { continue };
         let grown: Vec<&NameChange<'a>> = owner.names.iter().filter(|name| name.bytes.growth() > 0).collect();
-        match grown.is_empty() {
-            true => suspects.push(of_owner(owner, share, new)),
-            false => suspects.extend(grown.into_iter().map(|name| of_name(owner, name, share, new))),
+        let named = |group: &&GroupChange<'a>| group.owner == owner.owner && group.bytes.growth() > 0;
+        let parts: Vec<&GroupChange<'a>> = groups.iter().filter(named).collect();
+        match (grown.is_empty(), parts.iter().any(|group| !group.name.is_empty())) {
+            (false, _) => suspects.extend(grown.into_iter().map(|name| of_name(owner, name, share, new))),
+            (true, true) => suspects.extend(parts.into_iter().map(|group| of_group(owner, group, share))),
+            (true, false) => suspects.push(of_owner(owner, share, new)),
         }
     }
-    suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.bytes.growth()));
+    // Pools that nobody can free any more are the strongest evidence there is, however small they are.
+    suspects.sort_by_key(|suspect| (!suspect.is_unreachable(), std::cmp::Reverse(suspect.bytes.growth())));
     suspects.truncate(MOST);
+    suspects.sort_by_key(|suspect| std::cmp::Reverse(suspect.bytes.growth()));
     suspects
 }
 
@@ -61,6 +74,7 @@ fn of_owner<'a>(owner: &OwnerChange<'a>, share_of_growth: f64, new: &'a Snapshot
         owner: owner.owner,
         label: owner.label,
         name: None,
+        path: None,
         pools: owner.pools,
         chunks: owner.chunks,
         bytes: owner.bytes,
@@ -79,6 +93,7 @@ fn of_name<'a>(owner: &OwnerChange<'a>, name: &NameChange<'a>, share: f64, new: 
         owner: owner.owner,
         label: owner.label,
         name: Some(name.name),
+        path: None,
         pools: name.pools,
         chunks: name.chunks,
         bytes: name.bytes,
@@ -86,6 +101,31 @@ fn of_name<'a>(owner: &OwnerChange<'a>, name: &NameChange<'a>, share: f64, new: 
         share_of_growth: (share * part).min(1.0),
         mainly: mainly(owner, growth).filter(|_| growth == of_owner),
         findings: new.findings.iter().filter(|finding| is_about(finding, owner, Some(name.name))).collect(),
+    }
+}
+
+/// One group of an owner outside pools.
+fn of_group<'a>(owner: &OwnerChange<'a>, group: &GroupChange<'a>, share: f64) -> Suspect<'a> {
+    let (growth, of_owner) = (group.bytes.growth(), owner.bytes.growth().max(1));
+    Suspect {
+        owner: owner.owner,
+        label: owner.label,
+        name: Some(group.name).filter(|name| !name.is_empty()),
+        path: Some(group.path).filter(|path| !path.is_empty()),
+        pools: Change::default(),
+        chunks: group.chunks,
+        bytes: group.bytes,
+        per_hour: group.per_hour,
+        share_of_growth: (share * growth as f64 / of_owner as f64).min(1.0),
+        mainly: mainly(owner, growth).filter(|_| growth == of_owner),
+        findings: Vec::new(),
+    }
+}
+
+impl Suspect<'_> {
+    /// True if it is pools that nothing points to any more, and more of them than before.
+    pub fn is_unreachable(&self) -> bool {
+        self.owner == UNREACHABLE_POOL && self.pools.growth() > 0
     }
 }
 

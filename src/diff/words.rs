@@ -3,11 +3,11 @@
 use super::change::Change;
 use super::outlook::{Forecast, Outlook};
 use super::series::{Series, Steadiness};
-use super::suspects::Suspect;
 use super::verdict::Verdict;
+use super::whose::place;
 use super::{Diff, Trend};
 use crate::snapshot::human::{counted, human_bytes, human_count};
-use crate::snapshot::model::Snapshot;
+use crate::snapshot::model::{Snapshot, UNREACHABLE_POOL};
 
 /// A year in seconds: what lies further ahead is not worth a figure.
 const YEAR: f64 = 365.0 * 86_400.0;
@@ -30,7 +30,7 @@ fn sign(number: i128) -> &'static str {
     }
 }
 
-fn magnitude(number: i128) -> u64 {
+pub(super) fn magnitude(number: i128) -> u64 {
     u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX)
 }
 
@@ -82,6 +82,7 @@ impl Diff<'_> {
         let same = self.related.relation.is_same_process();
         let mut sentences = self.incomplete_sentence();
         sentences.push(self.in_use_sentence(same));
+        sentences.extend(self.unreachable_sentence(same));
         if same {
             sentences.extend(self.verdict_sentence());
             sentences.extend(outlook_sentence(&self.outlook, self.interval.seconds));
@@ -101,6 +102,20 @@ impl Diff<'_> {
             (true, true) => "Both snapshots are",
         };
         vec![format!("{which} incomplete: what is missing there looks like a change.")]
+    }
+
+    /// Pools that nobody holds any more are said however small they are.
+    fn unreachable_sentence(&self, same: bool) -> Option<String> {
+        let owner = self.owners.iter().find(|owner| owner.owner == UNREACHABLE_POOL)?;
+        let (pools, bytes) = (owner.pools.growth(), owner.bytes.growth());
+        (same && pools > 0).then(|| {
+            let them = if pools == 1 { "it" } else { "them" };
+            format!(
+                "{} with {} can no longer be reached: nothing points to {them}, so that nobody can free {them}.",
+                counted(pools, "more pool"),
+                human_bytes(bytes)
+            )
+        })
     }
 
     fn in_use_sentence(&self, same: bool) -> String {
@@ -198,41 +213,6 @@ impl Diff<'_> {
         moved
             .map(|moved| format!("{} went from {} to {}.", counted(moved.pools, "pool"), moved.from, moved.to))
             .collect()
-    }
-}
-
-/// Where the growth of a suspect is: `in 119 more pools of dyups upstream "svc", deleted but still referenced`.
-fn place(suspect: &Suspect<'_>) -> String {
-    let label = named(suspect.label, suspect.name);
-    let more = magnitude(suspect.pools.by().max(0));
-    match (suspect.pools.new, more) {
-        (0, _) => match suspect.label.starts_with("outside") {
-            true if suspect.chunks.growth() == 0 => label,
-            true => format!("{label}, in {} more", counted(suspect.chunks.growth(), "chunk")),
-            false => format!("in {label}"),
-        },
-        (pools, 0) => format!("in the {}", pools_of(pools, "", &label)),
-        (_, more) => format!("in {}", pools_of(more, "more ", &label)),
-    }
-}
-
-/// `119 more pools of dyups upstream "svc"`, `3 request pools`, `2 more pools without a known owner`.
-fn pools_of(number: u64, more: &str, label: &str) -> String {
-    let count = human_count(number);
-    let plural = if number == 1 { "" } else { "s" };
-    match label.strip_prefix("pools").or_else(|| label.strip_prefix("pool")) {
-        Some(rest) => format!("{count} {more}pool{plural}{rest}"),
-        None if label.contains([',', '"']) => format!("{count} {more}pool{plural} of {label}"),
-        None => format!("{count} {more}{label} pool{plural}"),
-    }
-}
-
-/// The label with the name behind its first words: `dyups upstream "svc", deleted but still referenced`.
-pub fn named(label: &str, name: Option<&str>) -> String {
-    let Some(name) = name else { return label.to_owned() };
-    match label.split_once(", ") {
-        Some((first, rest)) => format!("{first} \"{name}\", {rest}"),
-        None => format!("{label} \"{name}\""),
     }
 }
 
@@ -348,16 +328,5 @@ mod tests {
         assert_eq!(percent(100, 112).unwrap(), "12 %");
         assert_eq!(percent(1, 40).unwrap(), "40 times");
         assert_eq!(percent(0, 12), None);
-    }
-
-    #[test]
-    fn pools_are_counted_as_people_say_it() {
-        assert_eq!(pools_of(3, "more ", "request"), "3 more request pools");
-        assert_eq!(pools_of(1, "", "pool without a known owner"), "1 pool without a known owner");
-        assert_eq!(
-            pools_of(2, "more ", &named("dyups upstream, live", Some("svc"))),
-            "2 more pools of dyups upstream \"svc\", live"
-        );
-        assert_eq!(named("request", Some("a")), "request \"a\"");
     }
 }

@@ -1,10 +1,13 @@
 //! What is at an address, for people.
 
-use super::owner_name::owner_name;
+use super::owner_name::{owner_name, state_beside};
 use super::style::{Line, Look, Style};
-use super::text::{printable, wrap};
+use super::text::wrap;
+use super::trust::words;
 use crate::snapshot::explanation::{ChunkInfo, Explanation, Referrer, Referrers};
-use crate::snapshot::human::{counted, human_bytes, human_count};
+use crate::snapshot::human::{counted, group_label, human_age, human_bytes, human_count, with_name};
+use crate::snapshot::model::NOBODY;
+use crate::snapshot::pool::{PoolRow, Trust};
 use std::io::{self, Write};
 
 /// Columns for what a line is about.
@@ -33,8 +36,8 @@ fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
     }
     if let Some(chunk) = &explanation.chunk {
         add("chunk", chunk_text(chunk));
-        if let Some(label) = chunk.label.as_ref().filter(|_| explanation.pool.is_none()) {
-            add("owner", label.clone());
+        if explanation.pool.is_none() {
+            outside_facts(chunk).into_iter().for_each(|(name, text)| add(name, text));
         }
     }
     if let Some(pool) = &explanation.pool {
@@ -56,10 +59,7 @@ fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
                 human_bytes(pool.used)
             ),
         );
-        if let Some(references) = pool.references {
-            add("kept by", counted(references, "reference"));
-        }
-        add("path", if pool.path().is_empty() { "no known root leads there".to_owned() } else { pool.path() });
+        pool_facts(pool).into_iter().for_each(|(name, text)| add(name, text));
     }
     if let Some(referrers) = &explanation.referrers {
         lines.extend(referrer_lines(referrers, explanation.chunk.is_some(), style, top));
@@ -68,6 +68,40 @@ fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
         lines.extend(fact("note", note, style));
     }
     lines
+}
+
+/// What a chunk in use outside pools is, and how that is known.
+fn outside_facts(chunk: &ChunkInfo) -> Vec<(&'static str, String)> {
+    let Some(label) = &chunk.label else { return Vec::new() };
+    let Some(group) = &chunk.group else { return vec![("owner", label.clone())] };
+    let mut facts = vec![("owner", group_label(label, &group.name))];
+    if group.chunks > 1 {
+        facts.push(("one of", format!("{}, {}", counted(group.chunks, "chunk"), human_bytes(group.bytes))));
+    }
+    if !NOBODY.contains(&group.owner.as_str()) {
+        facts.push(("known by", words(group.trust).to_owned()));
+    }
+    if !group.path.is_empty() {
+        facts.push(("path", group.path.clone()));
+    }
+    facts
+}
+
+/// What else is known of a pool's owner, and the path to it.
+fn pool_facts(pool: &PoolRow) -> Vec<(&'static str, String)> {
+    let owner = &pool.owner;
+    let path = if pool.path().is_empty() { "no known root leads there".to_owned() } else { pool.path() };
+    let facts = [
+        ("kept by", pool.references.map(|references| counted(references, "reference"))),
+        ("age", pool.age_ms.map(human_age)),
+        ("protocol", owner.protocol.clone()),
+        ("handler", owner.handler.clone()),
+        ("client", pool.client.as_deref().map(str::to_owned)),
+        ("uri", pool.uri.as_deref().map(str::to_owned)),
+        ("path", Some(path)),
+        ("known by", (owner.trust != Trust::TypedPath).then(|| words(owner.trust).to_owned())),
+    ];
+    facts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
 }
 
 fn fact(name: &str, text: &str, style: Style) -> Vec<Line> {
@@ -124,7 +158,13 @@ fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
         ("stack" | "other", _) => String::new(),
         (_, offset) => format!(", {offset:#x} into its chunk"),
     };
-    let text = format!("{} {}: {}{offset}", referrer.at, printable(&referrer.owner, true), referrer.place);
+    let state = referrer.state.as_deref().and_then(|state| state_beside(&referrer.owner, Some(state)));
+    let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
+    let owner = match &referrer.name {
+        Some(name) => with_name(&referrer.owner, name),
+        None => referrer.owner.clone(),
+    };
+    let text = format!("{} {owner}{state}: {}{offset}", referrer.at, referrer.place);
     let lines = wrap(&style.adapt(&text), style.width, &" ".repeat(NAMES + 2), &" ".repeat(NAMES + 4));
     lines.into_iter().map(|line| Line::new(Look::Detail, line)).collect()
 }

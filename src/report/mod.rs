@@ -12,3 +12,4 @@ pub mod scope;
 pub mod style;
 pub mod table;
 pub mod text;
+mod trust;

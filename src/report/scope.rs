@@ -20,7 +20,7 @@ impl Scope {
         let process = &snapshot.process;
         // A binary that states no version is still nginx if it has the title or the pools of one.
         let is_nginx = process.server.is_some() || process.role != "process" || !snapshot.pools.is_empty();
-        match snapshot.layouts.nginx.leads_to_owners() {
+        match snapshot.knows_owners() {
             _ if !is_nginx => Scope::NotNginx,
             true => Scope::Owners,
             false => Scope::PoolsOnly,

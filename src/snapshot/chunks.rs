@@ -3,11 +3,7 @@
 //! Chunks lie side by side, so that the size of one tells where the next begins: addresses are kept only where a run of
 //! them starts.
 
-use super::model::HexAddr;
 use crate::malloc::chunk::{ChunkState, HEADER};
-use serde::de::{Error, SeqAccess, Visitor};
-use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
 /// A chunk.
@@ -25,6 +21,8 @@ pub struct ChunkRow {
     pub owner: Option<u32>,
     /// Index into [`super::model::Snapshot::pools`], if a pool holds it.
     pub pool: Option<u32>,
+    /// Index into [`super::model::Snapshot::groups`], if it is in use and no pool holds it.
+    pub group: Option<u32>,
 }
 
 /// Which arena a chunk comes from.
@@ -77,37 +75,39 @@ pub enum ChunkClaim {
     Nobody,
     /// The pool of that index.
     Pool(u32),
-    /// The owner of that index, which is no pool.
-    Owner(u32),
+    /// No pool, but the group of that index.
+    Group(u32),
 }
 
 impl ChunkClaim {
-    /// Owners that are no pools are few; they count down from the top.
+    /// How many groups can be told apart.
+    pub const MOST_GROUPS: u64 = 1 << 16;
+    /// Groups are few; they count down from the top.
     const LAST: u32 = u32::MAX;
-    const FIRST_OWNER: u32 = u32::MAX - 0xffff;
+    const FIRST_GROUP: u32 = u32::MAX - 0xffff;
 
-    /// True if there are enough pools and owners for it.
-    pub fn is_below(self, pools: u64, owners: u64) -> bool {
+    /// True if there are enough pools and groups for it.
+    pub fn is_below(self, pools: u64, groups: u64) -> bool {
         match self {
             ChunkClaim::Nobody => true,
             ChunkClaim::Pool(index) => u64::from(index) < pools,
-            ChunkClaim::Owner(index) => u64::from(index) < owners,
+            ChunkClaim::Group(index) => u64::from(index) < groups,
         }
     }
 
     fn pack(self) -> u32 {
         match self {
             ChunkClaim::Nobody => 0,
-            ChunkClaim::Pool(index) if index < ChunkClaim::FIRST_OWNER - 1 => index + 1,
-            ChunkClaim::Owner(index) if index <= 0xffff => ChunkClaim::LAST - index,
-            ChunkClaim::Pool(_) | ChunkClaim::Owner(_) => 0,
+            ChunkClaim::Pool(index) if index < ChunkClaim::FIRST_GROUP - 1 => index + 1,
+            ChunkClaim::Group(index) if index <= 0xffff => ChunkClaim::LAST - index,
+            ChunkClaim::Pool(_) | ChunkClaim::Group(_) => 0,
         }
     }
 
     fn unpack(word: u32) -> ChunkClaim {
         match word {
             0 => ChunkClaim::Nobody,
-            ChunkClaim::FIRST_OWNER.. => ChunkClaim::Owner(ChunkClaim::LAST - word),
+            ChunkClaim::FIRST_GROUP.. => ChunkClaim::Group(ChunkClaim::LAST - word),
             _ => ChunkClaim::Pool(word - 1),
         }
     }
@@ -122,14 +122,16 @@ pub struct ChunkTable {
     claims: Vec<u32>,
     /// Index of the owner of each pool.
     owner_of_pool: Vec<u32>,
+    /// Index of the owner of each group.
+    owner_of_group: Vec<u32>,
     /// What malloc would have returned for a chunk right behind the last one.
     next: u64,
 }
 
 impl ChunkTable {
-    /// A table without chunks. `owner_of_pool` has for each pool of the snapshot the index of its owner.
-    pub fn new(owner_of_pool: Vec<u32>) -> ChunkTable {
-        ChunkTable { owner_of_pool, ..ChunkTable::default() }
+    /// A table without chunks. The lists have for each pool and for each group of the snapshot the index of its owner.
+    pub fn new(owner_of_pool: Vec<u32>, owner_of_group: Vec<u32>) -> ChunkTable {
+        ChunkTable { owner_of_pool, owner_of_group, ..ChunkTable::default() }
     }
 
     /// Makes room for so many chunks more.
@@ -169,6 +171,29 @@ impl ChunkTable {
         &self.owner_of_pool
     }
 
+    /// Index into [`super::model::Snapshot::owners`] of the owner of each group.
+    pub fn owner_of_group(&self) -> &[u32] {
+        &self.owner_of_group
+    }
+
+    /// Gives groups other numbers: `new` has that of each, if it has one. `owners` are the owners by the new numbers. False,
+    /// and nothing is to be relied on, if a chunk is of a group that has no new number.
+    pub(super) fn renumber_groups(&mut self, new: &[Option<u32>], owners: Vec<u32>) -> bool {
+        self.owner_of_group = owners;
+        let groups = self.claims.iter_mut().filter_map(|word| match ChunkClaim::unpack(*word) {
+            ChunkClaim::Group(group) => Some((word, group)),
+            ChunkClaim::Nobody | ChunkClaim::Pool(_) => None,
+        });
+        let mut all = true;
+        for (word, group) in groups {
+            match new.get(group as usize).copied().flatten() {
+                Some(number) => *word = ChunkClaim::Group(number).pack(),
+                None => all = false,
+            }
+        }
+        all
+    }
+
     /// Size in bytes, state and claim of all chunks, in order: what [`ChunkTable::push`] was given.
     pub fn entries(&self) -> impl Iterator<Item = (u64, ChunkState, ChunkClaim)> + '_ {
         let words = self.sizes.iter().zip(&self.claims);
@@ -195,12 +220,13 @@ impl ChunkTable {
 
     fn row(&self, address: u64, size_and_state: u64, arena: ArenaName, claim: u32) -> ChunkRow {
         let state = state_of(size_and_state);
-        let (owner, pool) = match ChunkClaim::unpack(claim) {
-            ChunkClaim::Nobody => (None, None),
-            ChunkClaim::Owner(owner) => (Some(owner), None),
-            ChunkClaim::Pool(pool) => (self.owner_of_pool.get(pool as usize).copied(), Some(pool)),
+        let at = |owners: &[u32], index: u32| owners.get(index as usize).copied();
+        let (owner, pool, group) = match ChunkClaim::unpack(claim) {
+            ChunkClaim::Nobody => (None, None, None),
+            ChunkClaim::Group(group) => (at(&self.owner_of_group, group), None, Some(group)),
+            ChunkClaim::Pool(pool) => (at(&self.owner_of_pool, pool), Some(pool), None),
         };
-        ChunkRow { address, size: size_and_state & !0xf, state, arena, owner, pool }
+        ChunkRow { address, size: size_and_state & !0xf, state, arena, owner, pool, group }
     }
 
     /// The chunk that holds `address`, its header included.
@@ -217,22 +243,22 @@ fn state_of(size_and_state: u64) -> ChunkState {
 }
 
 impl FromIterator<ChunkRow> for ChunkTable {
-    /// The owner of a pool is the one that its first chunk names.
+    /// The owner of a pool or group is the one that its last chunk names. A chunk without either is nobody's.
     fn from_iter<I: IntoIterator<Item = ChunkRow>>(rows: I) -> ChunkTable {
         /// No real snapshot comes near; a damaged one must not make a list that long of nothing.
         const MAX_POOLS: u32 = 1 << 23;
         let mut table = ChunkTable::default();
         for row in rows {
-            let claim = match (row.pool, row.owner) {
-                (Some(pool), Some(owner)) if pool < MAX_POOLS => {
-                    if table.owner_of_pool.len() <= pool as usize {
-                        table.owner_of_pool.resize(pool as usize + 1, owner);
-                    }
-                    table.owner_of_pool[pool as usize] = owner;
+            let claim = match (row.pool, row.group, row.owner) {
+                (Some(pool), _, Some(owner)) if pool < MAX_POOLS => {
+                    set_owner(&mut table.owner_of_pool, pool, owner);
                     ChunkClaim::Pool(pool)
                 }
-                (_, Some(owner)) => ChunkClaim::Owner(owner),
-                (_, None) => ChunkClaim::Nobody,
+                (None, Some(group), Some(owner)) if u64::from(group) < ChunkClaim::MOST_GROUPS => {
+                    set_owner(&mut table.owner_of_group, group, owner);
+                    ChunkClaim::Group(group)
+                }
+                _ => ChunkClaim::Nobody,
             };
             table.push(row.arena, row.address, row.size, row.state, claim);
         }
@@ -240,67 +266,36 @@ impl FromIterator<ChunkRow> for ChunkTable {
     }
 }
 
-impl Serialize for ChunkTable {
-    /// As `[address, size, state, arena, owner, pool]` each: with names, ten million rows would be mostly names.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rows = serializer.serialize_seq(Some(self.len()))?;
-        for row in self.iter() {
-            let arena = Written(row.arena);
-            rows.serialize_element(&(HexAddr(row.address), row.size, row.state, arena, row.owner, row.pool))?;
-        }
-        rows.end()
+fn set_owner(owners: &mut Vec<u32>, index: u32, owner: u32) {
+    if owners.len() <= index as usize {
+        owners.resize(index as usize + 1, owner);
     }
-}
-
-/// An arena as it is written, without a string of its own.
-struct Written(ArenaName);
-
-impl Serialize for Written {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+    if let Some(place) = owners.get_mut(index as usize) {
+        *place = owner;
     }
-}
-
-/// A row as it is written.
-type WrittenRow = (HexAddr, u64, ChunkState, String, Option<u32>, Option<u32>);
-
-impl<'de> Deserialize<'de> for ChunkTable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ChunkTable, D::Error> {
-        struct Rows;
-        impl<'de> Visitor<'de> for Rows {
-            type Value = ChunkTable;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of chunks, each [address, size, state, arena, owner, pool]")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<ChunkTable, A::Error> {
-                let next = || rows.next_element::<WrittenRow>().transpose();
-                std::iter::from_fn(next).map(|row| parse(row?)).collect()
-            }
-        }
-        deserializer.deserialize_seq(Rows)
-    }
-}
-
-fn parse<E: Error>((address, size, state, arena, owner, pool): WrittenRow) -> Result<ChunkRow, E> {
-    let arena = ArenaName::parse(&arena).ok_or_else(|| E::custom(format_args!("\"{arena}\" is no arena")))?;
-    Ok(ChunkRow { address: address.0, size, state, arena, owner, pool })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn rows() -> Vec<ChunkRow> {
-        let chunk = |address, size, state, arena, owner, pool| ChunkRow { address, size, state, arena, owner, pool };
+    pub fn rows() -> Vec<ChunkRow> {
+        let chunk = |address, size, state, arena, owner, pool, group| ChunkRow {
+            address,
+            size,
+            state,
+            arena,
+            owner,
+            pool,
+            group,
+        };
         vec![
-            chunk(0x1010, 0x20, ChunkState::InUse, ArenaName::Main, Some(1), Some(0)),
-            chunk(0x1030, 0x40, ChunkState::Free, ArenaName::Main, None, None),
-            chunk(0x1070, 0x30, ChunkState::Top, ArenaName::Main, None, None),
-            chunk(0x9010, 0x20, ChunkState::InUse, ArenaName::Main, Some(0), Some(2)),
-            chunk(0x9030, 0x20, ChunkState::InUse, ArenaName::Other(0x7f00_0000_0030), Some(2), None),
-            chunk(0x7f01_0000_0010, 0x40000, ChunkState::InUse, ArenaName::Mmapped, Some(1), Some(1)),
+            chunk(0x1010, 0x20, ChunkState::InUse, ArenaName::Main, Some(1), Some(0), None),
+            chunk(0x1030, 0x40, ChunkState::Free, ArenaName::Main, None, None, None),
+            chunk(0x1070, 0x30, ChunkState::Top, ArenaName::Main, None, None, None),
+            chunk(0x9010, 0x20, ChunkState::InUse, ArenaName::Main, Some(0), Some(2), None),
+            chunk(0x9030, 0x20, ChunkState::InUse, ArenaName::Other(0x7f00_0000_0030), Some(2), None, Some(1)),
+            chunk(0x7f01_0000_0010, 0x40000, ChunkState::InUse, ArenaName::Mmapped, Some(1), Some(1), None),
         ]
     }
 
@@ -310,20 +305,6 @@ mod tests {
         assert_eq!(table.iter().collect::<Vec<_>>(), rows());
         let runs: Vec<u64> = table.runs().iter().map(|run| run.chunks).collect();
         assert_eq!(runs, [3, 1, 1, 1]);
-    }
-
-    #[test]
-    fn the_published_form_is_read_as_it_is_written() {
-        let table: ChunkTable = rows().into_iter().collect();
-        let text = serde_json::to_string(&table).unwrap();
-        assert!(
-            text.starts_with(r#"[["0x1010",32,"in_use","main",1,0],["0x1030",64,"free","main",null,null],"#),
-            "{text}"
-        );
-        assert_eq!(serde_json::from_str::<ChunkTable>(&text).unwrap(), table);
-        for wrong in [r#"[["0x1010",32,"in_use","third",1,0]]"#, r#"[["0x1010",32]]"#, r#"[1]"#, r#"{}"#] {
-            assert!(serde_json::from_str::<ChunkTable>(wrong).is_err());
-        }
     }
 
     #[test]
@@ -343,10 +324,19 @@ mod tests {
             ChunkClaim::Nobody,
             ChunkClaim::Pool(0),
             ChunkClaim::Pool(10_000_000),
-            ChunkClaim::Owner(0),
-            ChunkClaim::Owner(0xffff),
+            ChunkClaim::Group(0),
+            ChunkClaim::Group(0xffff),
         ] {
             assert_eq!(ChunkClaim::unpack(claim.pack()), claim);
         }
+    }
+
+    #[test]
+    fn groups_get_other_numbers_and_their_chunks_keep_their_owners() {
+        let mut table: ChunkTable = rows().into_iter().collect();
+        assert!(table.renumber_groups(&[None, Some(0)], vec![2]));
+        let row = table.iter().nth(4).unwrap();
+        assert_eq!((row.owner, row.group), (Some(2), Some(0)));
+        assert!(!table.renumber_groups(&[None], Vec::new()));
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of one address. Addresses are running addresses; sizes are bytes.
 
 use super::chunks::ArenaName;
-use super::model::HexAddr;
+use super::model::{ChunkGroup, HexAddr};
 use super::pool::PoolRow;
 use crate::malloc::chunk::ChunkState;
 use serde::{Serialize, Serializer};
@@ -80,6 +80,8 @@ pub struct ChunkInfo {
     pub owner: Option<String>,
     /// The same for people.
     pub label: Option<String>,
+    /// The group that it belongs to, if it is in use and no pool holds it.
+    pub group: Option<ChunkGroup>,
 }
 
 fn arena_name<S: Serializer>(arena: &ArenaName, serializer: S) -> Result<S::Ok, S::Error> {
@@ -112,7 +114,11 @@ pub struct Referrer {
     pub value: HexAddr,
     /// What it lies in: a kind of owner, `free`, `stack`, `variables` or `other`.
     pub owner: String,
-    /// The typed path of the pool it lies in, the variable's name, or the file or thread.
+    /// What its owner is called: `location /ws` of a request, `SSL_SESSION` of a group outside pools.
+    pub name: Option<String>,
+    /// State of that owner, where it has one.
+    pub state: Option<String>,
+    /// The path of the pool or of the group that it lies in, the variable's name, or the file or thread.
     pub place: String,
     /// How far into the chunk or variable it lies.
     pub offset: u64,

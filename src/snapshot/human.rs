@@ -1,5 +1,7 @@
 //! Numbers as people write them.
 
+use std::net::SocketAddr;
+
 /// Bytes with three digits and a binary unit: `1.12 GiB`, `447 KiB`, `12 B`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -43,14 +45,6 @@ pub fn counted(number: u64, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{} {noun}s", human_count(number)),
     }
-}
-
-/// A time in milliseconds as its largest unit has it, rounded down: `3 h`, `12 min`, `450 ms`.
-pub fn human_age(milliseconds: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
-    let unit = UNITS.iter().find(|(length, _)| milliseconds >= *length);
-    let (length, name) = unit.copied().unwrap_or((1, "ms"));
-    format!("{} {name}", milliseconds / length)
 }
 
 /// A time in seconds since 1970 as `2026-03-01 04:05 UTC`.
@@ -100,9 +94,57 @@ fn days_of_year(year: u64) -> u64 {
     if leap { 366 } else { 365 }
 }
 
+/// An age in milliseconds, as short as a column has room for: `0.4 s`, `12 s`, `48 min`, `3 h 12 min`, `2 d 4 h`.
+pub fn human_age(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        _ if seconds < 10 => format!("{}.{} s", seconds, milliseconds / 100 % 10),
+        (0, 0, 0..2) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, ..) => format!("{hours} h {minutes:02} min"),
+        _ => format!("{} d {hours} h", human_count(days)),
+    }
+}
+
+/// A name as it stands in a text: in quotes, unless it says itself what it is: `location /ws`, an address.
+pub fn name_in_text(name: &str) -> String {
+    match is_phrase(name) {
+        true => name.to_owned(),
+        false => format!("\"{name}\""),
+    }
+}
+
+/// A thing with a name: `dyups.live "svc"`, `request, location /ws`.
+pub fn with_name(thing: &str, name: &str) -> String {
+    let between = if is_phrase(name) { "," } else { "" };
+    format!("{thing}{between} {}", name_in_text(name))
+}
+
+fn is_phrase(name: &str) -> bool {
+    ["location ", "unix:"].iter().any(|start| name.starts_with(start)) || name.parse::<SocketAddr>().is_ok()
+}
+
+/// What a group of chunks is: the label of its owner with the name of the group, if it has one: `OpenSSL SSL_SESSION`,
+/// `libc: stdio buffers`.
+pub fn group_label(label: &str, name: &str) -> String {
+    match name {
+        "" => label.to_owned(),
+        name if name.contains(' ') => format!("{label}: {name}"),
+        name => format!("{label} {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let shown = [430, 12_000, 119_000, 120_000, 11_520_000, 187_200_000].map(human_age);
+        assert_eq!(shown, ["0.4 s", "12 s", "119 s", "2 min", "3 h 12 min", "2 d 4 h"]);
+        assert!(human_age(u64::MAX).ends_with(" h"));
+    }
 
     #[test]
     fn times_are_calendar_dates() {

@@ -1,5 +1,6 @@
 //! The one value between analysis and output: what a snapshot holds, free of any way to show or to store it.
 
+mod chunk_json;
 pub mod chunks;
 pub mod explanation;
 pub mod file;

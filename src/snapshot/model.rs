@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the published schema (docs/snapshot-schema.md). It grows when a field changes its meaning or goes away;
 /// fields may be added without.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// An address, written as a hex string where a snapshot is serialised: JSON readers keep only 53 bits of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -226,6 +226,15 @@ pub struct Thresholds {
     pub fixed: bool,
 }
 
+/// Kinds of owners that say that none is known: pools that no root leads to, and chunks that nobody claims.
+pub const NOBODY: [&str; 2] = [UNKNOWN_POOL, "outside_pools"];
+
+/// The kind of pools that no root leads to.
+pub const UNKNOWN_POOL: &str = "unknown_pool";
+
+/// The kind of pools that nothing points to any more: nobody can free them.
+pub const UNREACHABLE_POOL: &str = "unreachable_pool";
+
 /// All chunks in use of one owner.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -264,11 +273,11 @@ pub struct ChunkGroup {
     pub chunks: u64,
     /// Their bytes, headers included.
     pub bytes: u64,
-    /// Size of the smallest.
+    /// Size of the smallest; 0 if that is not known, as of files of schema 1 and 2.
     pub smallest: u64,
-    /// Size of the largest.
+    /// Size of the largest; 0 if that is not known.
     pub largest: u64,
-    /// What malloc returned for one of them.
+    /// What malloc returned for one of them; 0 if that is not known.
     pub example: HexAddr,
 }
 
@@ -308,6 +317,23 @@ impl Snapshot {
     /// Chunks in use by the program.
     pub fn in_use_chunks(&self) -> u64 {
         self.owners.iter().fold(0, |sum, owner| owner.chunks.saturating_add(sum))
+    }
+
+    /// Forgets the addresses of clients and what they asked for: what was saved with them is shown with them only on request.
+    pub fn hide_clients(&mut self) {
+        self.pools.iter_mut().for_each(PoolRow::hide_client);
+    }
+
+    /// True if owners of pools were looked for: by the debug info of the binary, or by built-in layouts that agree with what
+    /// was read.
+    pub fn knows_owners(&self) -> bool {
+        self.layouts.nginx.leads_to_owners()
+    }
+
+    /// Bytes in use that have an owner by more than being left over: all but those of the kinds that name none.
+    pub fn owned_bytes(&self) -> u64 {
+        let owned = self.owners.iter().filter(|owner| !NOBODY.contains(&owner.owner.as_str()));
+        owned.fold(0, |sum, owner| owner.bytes.saturating_add(sum))
     }
 
     /// True if everything was read, every book reconciles, and every name led to a pool.

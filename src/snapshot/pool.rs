@@ -122,6 +122,16 @@ impl PoolRow {
         self.block_bytes.saturating_add(self.large_bytes)
     }
 
+    /// Forgets the client's address and what it asked for.
+    pub fn hide_client(&mut self) {
+        (self.client, self.uri) = (None, None);
+    }
+
+    /// True if it says who the client is or what was asked for.
+    pub fn shows_client(&self) -> bool {
+        self.client.is_some() || self.uri.is_some()
+    }
+
     /// The typed path from a root; empty if there is none.
     pub fn path(&self) -> String {
         match self.slot {

@@ -182,3 +182,27 @@ fn a_heap_that_was_not_walked() {
     );
     insta::assert_snapshot!(plain(samples::old(), new));
 }
+
+#[test]
+fn a_group_outside_pools_that_grew_is_the_suspect() {
+    let (old, new) = (gateway(0.0, 10, 0..20, Rest::default()), gateway(3.0, 10, 0..20, Rest::default()));
+    let pair = [samples::with_sessions(old, 300), samples::with_sessions(new, 1_500)];
+    let trend = Trend::of(&pair).unwrap();
+    let suspect = &trend.overall.suspects[0];
+    assert_eq!((suspect.owner, suspect.name, suspect.chunks.by()), ("openssl", Some("SSL_SESSION"), 1_200));
+    assert_eq!(suspect.per_hour, Some(1_200.0 * 528.0 / 3.0));
+    insta::assert_snapshot!(table(&pair, Style::PLAIN, 2));
+}
+
+#[test]
+fn a_few_pools_that_nothing_points_to_are_told_beside_much_growth() {
+    let leak = |hours, generations, lost: u64| {
+        let mut snapshot = gateway(hours, generations, 0..20, Rest::default());
+        let pools = snapshot.pools.drain(..).chain((0..lost).map(samples::unreachable)).collect();
+        samples::worker(hours, pools, Rest::default())
+    };
+    let pair = [leak(0.0, 10, 1), leak(3.0, 129, 4)];
+    let trend = Trend::of(&pair).unwrap();
+    assert!(trend.overall.suspects.iter().any(|suspect| suspect.is_unreachable() && suspect.pools.by() == 3));
+    insta::assert_snapshot!(table(&pair, Style::PLAIN, 2));
+}

@@ -2,7 +2,8 @@
 
 use poolscope::snapshot::finding::Finding;
 use poolscope::snapshot::model::{
-    HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, ProcessInfo, SCHEMA_VERSION, Snapshot, SourceInfo,
+    ChunkGroup, HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, ProcessInfo, SCHEMA_VERSION, Snapshot,
+    SourceInfo,
 };
 use poolscope::snapshot::pool::{Identity, PoolOwner, PoolRow, Trust};
 use poolscope::snapshot::sizes::{SizeBucket, SizeHistogram, bucket_of};
@@ -25,6 +26,7 @@ pub fn generation(slot: u32, name: &str, state: &str) -> PoolRow {
         state: Some(if live { "live" } else { "deleting" }.into()),
         trust: Trust::TypedPath,
         path: DYUPS.into(),
+        ..PoolOwner::default()
     };
     PoolRow {
         address: HexAddr(HEAP + 0x100_0000 + u64::from(slot) * 0x11_0000),
@@ -246,6 +248,53 @@ fn findings(pools: &[PoolRow]) -> Vec<Finding> {
         unexplained: 0,
         created_at: Some("ngx_http_dyups_module.c:1607 (ngx_dyups_init_upstream)".into()),
     }]
+}
+
+/// A pool that nothing points to any more.
+pub fn unreachable(slot: u64) -> PoolRow {
+    let mut pool = plain("unreachable_pool", HEAP + 0x90_0000 + slot * 0x2000, 1024, 1, "");
+    let owner = Arc::make_mut(&mut pool.owner);
+    owner.label = "unreachable pool".into();
+    owner.trust = Trust::Signature;
+    pool
+}
+
+/// Adds chunks outside pools that belong to OpenSSL: so many sessions, and one context.
+pub fn with_sessions(mut snapshot: Snapshot, sessions: u64) -> Snapshot {
+    let group = |name: &str, path: &str, chunks: u64, size: u64| ChunkGroup {
+        owner: "openssl".into(),
+        name: name.into(),
+        trust: Trust::TypedPath,
+        path: path.into(),
+        chunks,
+        bytes: chunks * size,
+        smallest: size,
+        largest: size,
+        example: HexAddr(HEAP),
+    };
+    snapshot.groups = vec![
+        group("SSL_SESSION", "ngx_http_ssl_srv_conf_t.ssl.ctx->sessions", sessions, 528),
+        group("SSL_CTX", "ngx_http_ssl_srv_conf_t.ssl.ctx", 1, 1_040),
+    ];
+    let mut sizes = BTreeMap::new();
+    count(&mut sizes, sessions, 528);
+    count(&mut sizes, 1, 1_040);
+    snapshot.owners.push(OwnerSummary {
+        owner: "openssl".into(),
+        label: "OpenSSL".into(),
+        chunks: sessions + 1,
+        bytes: sessions * 528 + 1_040,
+        sizes: histogram(sizes),
+        ..OwnerSummary::default()
+    });
+    let added = sessions * 528 + 1_040;
+    for row in
+        snapshot.memory.iter_mut().filter(|row| row.kind.starts_with("glibc_in_use") && !row.kind.ends_with("pools"))
+    {
+        row.size += added;
+        row.resident = row.resident.map(|resident| resident + added / 4096 * 4096);
+    }
+    snapshot
 }
 
 pub const CYCLE: u64 = HEAP + 0x2a0;

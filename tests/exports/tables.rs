@@ -3,7 +3,8 @@
 use crate::consumers::{duckdb, folder};
 use crate::samples::{self, owner, worker};
 use poolscope::report::parquet;
-use poolscope::snapshot::model::{ProcessInfo, Snapshot};
+use poolscope::snapshot::model::{ChunkGroup, ProcessInfo, Snapshot};
+use poolscope::snapshot::pool::Trust;
 use std::fs::File;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ fn write(folder: &Path, name: &str, snapshots: &[Snapshot]) {
     let create = |table: &str| File::create(folder.join(format!("{table}-{name}.parquet"))).unwrap();
     parquet::write_owners(snapshots, create("owners")).unwrap();
     parquet::write_pools(snapshots, create("pools")).unwrap();
+    parquet::write_groups(snapshots, create("groups")).unwrap();
 }
 
 /// Two files: a worker with pools, and a core of which no more than its pid is known.
@@ -18,6 +20,14 @@ fn two_files(name: &str) -> std::path::PathBuf {
     let folder = folder(name);
     let mut known = worker("gateway-1", 7, 0.0, vec![owner("request", 1, &[(2, 528), (1, 4_112)])]);
     known.pools = vec![samples::pool(4, "svc", 10_000), samples::unknown_pool(8_224)];
+    known.groups = vec![ChunkGroup {
+        owner: "openssl".into(),
+        name: "SSL_SESSION".into(),
+        trust: Trust::Referenced,
+        chunks: 3,
+        bytes: 1_584,
+        ..ChunkGroup::default()
+    }];
     let mut core = worker("", 8, 1.0, vec![owner("request", 1, &[(1, 528)])]);
     core.process = ProcessInfo { pid: 8, role: "worker".into(), ..ProcessInfo::default() };
     core.source.kind = "core".into();
@@ -45,6 +55,17 @@ fn types(table: &str, folder: &Path) -> Vec<String> {
 }
 
 #[test]
+fn groups_have_a_row_each_and_null_for_what_is_not_known() {
+    let folder = two_files("groups");
+    let query = "SELECT pid, owner, label, name, trust, path, chunks, bytes, smallest, example \
+                 FROM read_parquet('groups-*.parquet')";
+    assert_eq!(
+        duckdb(query, &folder),
+        ["7 | openssl | None | SSL_SESSION | referenced | None | 3 | 1584 | None | None"]
+    );
+}
+
+#[test]
 fn columns_have_the_types_that_queries_need() {
     let folder = two_files("types");
     let owners = [
@@ -56,9 +77,9 @@ fn columns_have_the_types_that_queries_need() {
         "bytes | BIGINT",
     ];
     assert_eq!(types("owners", &folder), [&PROCESS[..], &owners].concat());
-    let texts = ["address", "owner", "label", "name", "path", "trust", "state", "identity"];
+    let texts = ["address", "owner", "label", "name", "path", "trust", "state", "protocol", "handler", "identity"];
+    let clients = ["client", "uri"];
     let sizes = [
-        "reference_count",
         "block_size",
         "blocks",
         "large",
@@ -72,9 +93,24 @@ fn columns_have_the_types_that_queries_need() {
     ];
     let mut pools: Vec<String> = PROCESS.map(str::to_owned).to_vec();
     pools.extend(texts.map(|name| format!("{name} | VARCHAR")));
+    pools.extend(["reference_count", "age_ms"].map(|name| format!("{name} | BIGINT")));
+    pools.extend(clients.map(|name| format!("{name} | VARCHAR")));
     pools.extend(sizes.map(|name| format!("{name} | BIGINT")));
     pools.extend(["second_block", "cleanups"].map(|name| format!("{name} | VARCHAR")));
     assert_eq!(types("pools", &folder), pools);
+    let groups = [
+        "owner | VARCHAR",
+        "label | VARCHAR",
+        "name | VARCHAR",
+        "trust | VARCHAR",
+        "path | VARCHAR",
+        "chunks | BIGINT",
+        "bytes | BIGINT",
+        "smallest | BIGINT",
+        "largest | BIGINT",
+        "example | VARCHAR",
+    ];
+    assert_eq!(types("groups", &folder), [&PROCESS[..], &groups].concat());
 }
 
 #[test]
@@ -128,7 +164,7 @@ fn files_say_what_wrote_them_and_are_compressed() {
     assert_eq!(file("created_by FROM parquet_file_metadata"), ["poolscope version 0.1.0"]);
     assert_eq!(
         file("decode(key), decode(value) FROM parquet_kv_metadata"),
-        ["poolscope.table | pools", "poolscope.schema_version | 2"]
+        ["poolscope.table | pools", "poolscope.schema_version | 3"]
     );
     assert_eq!(file("DISTINCT compression FROM parquet_metadata"), ["ZSTD"]);
     let encoded = file("path_in_schema FROM parquet_metadata");

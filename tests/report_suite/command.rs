@@ -54,8 +54,10 @@ fn wrong_usage_names_what_is_wrong_and_the_way_out() {
     assert!(refused(&["chunks", "1", "--size", "529"]).contains("multiples of 16"));
     assert!(refused(&["chunks", "1", "--arena", "second"]).contains("mmapped"));
     assert!(refused(&["chunks", "1", "--state", "used"]).contains("in_use"));
-    assert!(refused(&["pools", "1", "--sort", "age"]).contains("references"));
-    assert!(refused(&["pools", "1", "--state", "nonsense"]).contains("[possible values: live, deleting]"));
+    assert!(refused(&["chunks", "1", "--sort", "age"]).contains("address"));
+    assert!(refused(&["pools", "1", "--sort", "colour"]).contains("references"));
+    assert!(refused(&["pools", "1", "--trust", "blind"]).contains("inferred_path"));
+    assert!(refused(&["pools", "1", "--min-age", "3"]).contains("\"3\" is not an age"));
     assert!(refused(&["pools", "1", "--debug-dir", "/dev/null"]).contains("not a directory"));
 }
 

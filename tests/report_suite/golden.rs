@@ -75,3 +75,32 @@ fn another_allocator() {
 fn books_that_do_not_reconcile() {
     insta::assert_snapshot!(report(&samples::incomplete(), Style::PLAIN, 0));
 }
+
+#[test]
+fn a_worker_of_which_much_is_known() {
+    insta::assert_snapshot!(report(&samples::loaded(), Style::PLAIN, 0));
+}
+
+#[test]
+fn a_worker_of_which_much_is_known_with_single_pools_and_groups() {
+    insta::assert_snapshot!(report(&samples::loaded(), Style { unicode: false, ..Style::PLAIN }, 3));
+}
+
+#[test]
+fn owners_by_built_in_layouts_are_marked() {
+    insta::assert_snapshot!(report(&samples::built_in(), Style::PLAIN, 0));
+}
+
+#[test]
+fn little_outside_pools_has_no_table_of_its_own_unless_asked_for() {
+    let little = samples::little_outside();
+    assert!(!report(&little, Style::PLAIN, 0).contains("Outside pools"));
+    assert!(report(&little, Style::PLAIN, 2).contains("Outside pools"));
+    assert!(!report(&samples::leak(), Style::PLAIN, 2).contains("Outside pools"), "nothing is known of it");
+}
+
+#[test]
+fn clients_are_in_no_report() {
+    let text = report(&samples::with_clients(), Style::PLAIN, 20);
+    assert!(!text.contains("198.51.100") && !text.contains("room"), "{text}");
+}

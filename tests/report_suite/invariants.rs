@@ -8,10 +8,11 @@ use poolscope::snapshot::human::{human_bytes, human_count};
 use poolscope::snapshot::model::Snapshot;
 use proptest::prelude::*;
 
-fn all() -> [Snapshot; 6] {
+fn all() -> [Snapshot; 8] {
     let odd = [samples::not_nginx(), samples::not_glibc(), samples::incomplete(), samples::stripped()];
     let [not_nginx, not_glibc, incomplete, stripped] = odd;
-    [samples::leak(), samples::busy(), not_nginx, not_glibc, incomplete, stripped]
+    let (loaded, built_in) = (samples::loaded(), samples::built_in());
+    [samples::leak(), samples::busy(), loaded, built_in, not_nginx, not_glibc, incomplete, stripped]
 }
 
 fn report(snapshot: &Snapshot, style: Style) -> String {

@@ -1,8 +1,10 @@
 //! Snapshots made by hand: what the analysis would say of some processes.
 
 mod limited;
+mod loaded;
 
 pub use limited::{incomplete, not_glibc, not_nginx, stripped};
+pub use loaded::{built_in, grouped_chunks, little_outside, loaded, with_clients};
 
 use poolscope::malloc::books::{ArenaBooks, Books, Tally};
 use poolscope::malloc::chunk::ChunkState;
@@ -126,6 +128,7 @@ fn worker(owners: Vec<OwnerSummary>) -> Snapshot {
         thresholds: Some(Thresholds { mmap_threshold: 528_384, trim_threshold: 1_056_768, fixed: false }),
         notes: Vec::new(),
         owners,
+        groups: Vec::new(),
         pool_check: PoolCheck { by_signature: pools, by_name: pools, both: pools, ..PoolCheck::default() },
         pools: Vec::new(),
         findings: Vec::new(),
@@ -176,11 +179,15 @@ pub fn dyups_pool(slot: u64, name: &str) -> PoolRow {
             state: Some("deleting".into()),
             trust: Trust::TypedPath,
             path: "ngx_cycle->conf_ctx[http].main[ngx_http_dyups_module].dy_upstreams[*].pool".into(),
+            ..PoolOwner::default()
         }),
         slot: Some(slot as u32),
         identity: None,
         second_block: Some(HexAddr(0x55d0_c8a3_f4c0 + slot * 0x11_0000)),
         references: Some(1),
+        age_ms: None,
+        client: None,
+        uri: None,
         block_size: 512,
         blocks: 295,
         large: 12,
@@ -300,7 +307,15 @@ pub fn busy() -> Snapshot {
 /// The leak with rows for some chunks.
 pub fn with_chunks() -> Snapshot {
     let mut snapshot = leak();
-    let chunk = |address, size, state, arena, owner, pool| ChunkRow { address, size, state, arena, owner, pool };
+    let chunk = |address, size, state, arena, owner: Option<u32>, pool: Option<u32>| ChunkRow {
+        address,
+        size,
+        state,
+        arena,
+        owner,
+        pool,
+        group: owner.filter(|_| pool.is_none()).map(|_| 0),
+    };
     let rows = [
         chunk(0x55d0_c8a3_f2b0, 528, ChunkState::InUse, ArenaName::Main, Some(0), Some(0)),
         chunk(0x55d0_c8a4_0000, 311_312, ChunkState::InUse, ArenaName::Main, Some(0), Some(1)),

@@ -27,6 +27,8 @@ fn everything() -> Snapshot {
     snapshot.books = leak.books;
     snapshot.findings.extend(samples::busy().findings);
     snapshot.layouts.nginx = samples::stripped().layouts.nginx;
+    snapshot.groups = samples::loaded().groups;
+    snapshot.pools.extend(samples::with_clients().pools);
     snapshot
 }
 
@@ -85,7 +87,7 @@ fn every_kind_of_finding_and_of_memory_is_documented() {
 fn addresses_are_hex_strings() {
     let document = document(&everything());
     assert_eq!(document["pools"][0]["address"], "0x55d0c8b4f2b0");
-    assert_eq!(document["chunks"][1], serde_json::json!(["0x55d0c8a40000", 311312, "in_use", "main", 0, 1]));
+    assert_eq!(document["chunks"][1], serde_json::json!(["0x55d0c8a40000", 311312, "in_use", "main", 0, 1, null]));
     assert_eq!(document["pool_check"]["only_by_name"][0][0], "0x55d0c8a3f2b0");
     let large =
         document["findings"].as_array().unwrap().iter().find(|finding| finding["kind"] == "large_pool").unwrap();

@@ -21,6 +21,7 @@ fn use_it(snapshot: &Snapshot, all: bool) {
     let _: u64 = snapshot.pools.iter().map(|pool| pool.bytes()).sum();
     for chunk in snapshot.chunks.iter().flat_map(ChunkTable::iter) {
         assert!(chunk.owner.is_none_or(|owner| snapshot.owners.get(owner as usize).is_some()));
+        assert!(chunk.group.is_none_or(|group| snapshot.groups.get(group as usize).is_some()));
         assert!(!all || chunk.pool.is_none_or(|pool| snapshot.pools.get(pool as usize).is_some()));
     }
     serde_json::to_writer(io::sink(), snapshot).unwrap();
@@ -68,9 +69,9 @@ fn a_cut_off_file_says_how_much_there_is() {
         let ends = lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
         ends.clone().nth(number - 2).unwrap()
     };
-    // Two lines, then owners, cleanups and pools three times over, the owners of pools, chunks twice, the end.
+    // Two lines, then owners, cleanups and pools three times over, the owners of pools and of groups, chunks twice, the end.
     for (line, held) in
-        [(8, "8192 of 20000 pools and 0 of 70000 chunks"), (14, "20000 of 20000 pools and 65536 of 70000 chunks")]
+        [(8, "8192 of 20000 pools and 0 of 70000 chunks"), (15, "20000 of 20000 pools and 65536 of 70000 chunks")]
     {
         let (result, _) = peak(|| read_all(&lines[..start_of_line(line) + 5]));
         let text = result.unwrap_err().to_string();

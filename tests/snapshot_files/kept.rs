@@ -64,3 +64,21 @@ fn chunks_of_kept_files_add_up_to_their_owners() {
         }
     }
 }
+
+#[test]
+fn chunks_of_kept_files_add_up_to_their_groups() {
+    for path in kept() {
+        let snapshot = load(&path, Wanted::ALL).unwrap();
+        let (table, groups) = (snapshot.chunks.as_ref().unwrap(), &snapshot.groups);
+        assert!(!groups.is_empty(), "{}", path.display());
+        for (index, group) in groups.iter().enumerate() {
+            let own: Vec<_> = table.iter().filter(|chunk| chunk.group == Some(index as u32)).collect();
+            let bytes: u64 = own.iter().map(|chunk| chunk.size).sum();
+            assert_eq!((own.len() as u64, bytes), (group.chunks, group.bytes), "{} of {}", group.owner, path.display());
+            let owners = own.iter().map(|chunk| &snapshot.owners[chunk.owner.unwrap() as usize].owner);
+            assert!(owners.into_iter().all(|owner| *owner == group.owner));
+        }
+        let unheld = table.iter().filter(|chunk| chunk.owner.is_some() && chunk.pool.is_none());
+        assert!(unheld.into_iter().all(|chunk| chunk.group.is_some()));
+    }
+}

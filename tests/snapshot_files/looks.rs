@@ -82,7 +82,7 @@ fn a_newer_file_says_which_version_reads_it() {
     let snapshot = random(2, 3, Some(4));
     let lines = String::from_utf8(unpacked(&written(&snapshot))).unwrap();
     let own = format!("\"poolscope_version\":\"{}\"", env!("CARGO_PKG_VERSION"));
-    let newer = lines.replacen("\"schema_version\":2", "\"schema_version\":7", 1);
+    let newer = lines.replacen("\"schema_version\":3", "\"schema_version\":7", 1);
     let newer = newer.replacen(&own, "\"poolscope_version\":\"3.1.4\"", 1);
     let document = r#"{"schema_version":7,"poolscope_version":"3.1.4","pools":"not as they were"}"#;
     let anonymous = r#"{"schema_version":7,"process":[]}"#;

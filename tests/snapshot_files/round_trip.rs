@@ -96,3 +96,23 @@ fn lines_and_columns_that_only_a_newer_version_knows_are_passed_over() {
     assert!(text.contains("colour"));
     assert_same(&read_all(text.as_bytes()).unwrap(), &snapshot);
 }
+
+#[test]
+fn columns_that_no_pool_has_anything_for_are_not_written() {
+    let mut snapshot = random(17, 6, None);
+    let text = |snapshot: &Snapshot| String::from_utf8(unpacked(&written(snapshot))).unwrap();
+    for pool in &mut snapshot.pools {
+        pool.hide_client();
+        pool.age_ms = None;
+    }
+    let without = text(&snapshot);
+    assert!(!["age_ms", "client", "uri"].iter().any(|name| without.contains(&format!("\"{name}\":["))), "{without}");
+    snapshot.pools[2].age_ms = Some(5);
+    snapshot.pools[4].uri = Some("/ws".into());
+    let with = text(&snapshot);
+    assert!(with.contains(r#""age_ms":[null,null,5,null,null,null]"#) && !with.contains(r#""client":["#), "{with}");
+    assert_same(&read_all(with.as_bytes()).unwrap(), &snapshot);
+    // A column that is there must have an entry for each pool.
+    let short = with.replacen(r#""age_ms":[null,"#, r#""age_ms":["#, 1);
+    assert!(read_all(short.as_bytes()).unwrap_err().to_string().contains("lacks an entry"));
+}

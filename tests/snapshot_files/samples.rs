@@ -6,7 +6,7 @@ use poolscope::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use poolscope::snapshot::finding::Finding;
 use poolscope::snapshot::holder::Holder;
 use poolscope::snapshot::model::{
-    FreezeInfo, HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo,
+    ChunkGroup, FreezeInfo, HexAddr, LayoutSource, Layouts, Limits, MemoryRow, OwnerSummary, PoolCheck, ProcessInfo,
     SCHEMA_VERSION, Snapshot, SourceInfo, Thresholds,
 };
 use poolscope::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, SLOT, Trust};
@@ -102,6 +102,7 @@ pub fn random(seed: u64, pools: u64, chunks: Option<u64>) -> Snapshot {
             fixed: r.below(2) == 0,
         }),
         notes: r.texts(),
+        groups: (0..r.below(6)).map(|_| group(r)).collect(),
         pool_check: pool_check(r),
         pools: pool_rows(r, pools),
         findings: findings(r),
@@ -192,6 +193,26 @@ fn owner(r: &mut Random) -> OwnerSummary {
     }
 }
 
+fn trust(r: &mut Random) -> Trust {
+    const ALL: [Trust; 5] =
+        [Trust::TypedPath, Trust::InferredPath, Trust::BuiltInPath, Trust::Referenced, Trust::Signature];
+    ALL[r.below(5) as usize]
+}
+
+fn group(r: &mut Random) -> ChunkGroup {
+    ChunkGroup {
+        owner: r.text(),
+        name: r.text(),
+        trust: trust(r),
+        path: r.text(),
+        chunks: r.size(),
+        bytes: r.size(),
+        smallest: r.size(),
+        largest: r.size(),
+        example: HexAddr(r.address()),
+    }
+}
+
 fn books(r: &mut Random) -> Books {
     let tally = |r: &mut Random| Tally { chunks: r.size(), bytes: r.size() };
     let arena = |r: &mut Random| ArenaBooks {
@@ -261,14 +282,17 @@ fn pool_rows(r: &mut Random, count: u64) -> Vec<PoolRow> {
         label: r.text(),
         name: r.maybe(Random::text),
         state: r.maybe(Random::text),
-        trust: if r.below(2) == 0 { Trust::TypedPath } else { Trust::Signature },
+        trust: trust(r),
+        protocol: r.maybe(Random::text),
+        handler: r.maybe(Random::text),
         path: if r.below(2) == 0 { format!("{}{SLOT}.pool", r.below(9)) } else { r.text() },
     };
     let owners: Vec<Arc<PoolOwner>> = (0..1 + count / 3).map(|_| Arc::new(owner(r))).collect();
-    (0..count).map(|_| pool(r, &owners)).collect()
+    let has = [r.below(2) == 0, r.below(2) == 0];
+    (0..count).map(|_| pool(r, &owners, has)).collect()
 }
 
-fn pool(r: &mut Random, owners: &[Arc<PoolOwner>]) -> PoolRow {
+fn pool(r: &mut Random, owners: &[Arc<PoolOwner>], [with_ages, with_clients]: [bool; 2]) -> PoolRow {
     let cleanups: Vec<CleanupRow> =
         (0..r.below(3)).map(|_| CleanupRow { handler: r.text(), count: r.size() }).collect();
     PoolRow {
@@ -278,6 +302,9 @@ fn pool(r: &mut Random, owners: &[Arc<PoolOwner>]) -> PoolRow {
         identity: r.maybe(|r| Identity { connection: r.bits(), request: r.below(9) }),
         second_block: r.maybe(|r| HexAddr(r.address())),
         references: r.maybe(Random::size),
+        age_ms: if with_ages { r.maybe(Random::bits) } else { None },
+        client: if with_clients { r.maybe(|r| r.text().into()) } else { None },
+        uri: if with_clients { r.maybe(|r| r.text().into()) } else { None },
         block_size: r.bits(),
         blocks: r.size(),
         large: r.size(),
@@ -292,8 +319,11 @@ fn pool(r: &mut Random, owners: &[Arc<PoolOwner>]) -> PoolRow {
 }
 
 fn chunk_table(r: &mut Random, snapshot: &Snapshot, count: u64) -> ChunkTable {
-    let (pools, owners) = (snapshot.pools.len() as u64, snapshot.owners.len() as u64);
-    let mut table = ChunkTable::new((0..pools).map(|_| r.below(owners) as u32).collect());
+    let [pools, owners, groups] =
+        [snapshot.pools.len(), snapshot.owners.len(), snapshot.groups.len()].map(|n| n as u64);
+    let mut owners_of = |count: u64| (0..count).map(|_| r.below(owners) as u32).collect();
+    let (of_pools, of_groups) = (owners_of(pools), owners_of(groups));
+    let mut table = ChunkTable::new(of_pools, of_groups);
     let (mut arena, mut address) = (ArenaName::Main, 0x55d0_0000_0010);
     for _ in 0..count {
         if r.below(10) == 0 {
@@ -304,7 +334,8 @@ fn chunk_table(r: &mut Random, snapshot: &Snapshot, count: u64) -> ChunkTable {
         let claim = match r.below(4) {
             0 => ChunkClaim::Nobody,
             1 if pools > 0 => ChunkClaim::Pool(r.below(pools) as u32),
-            _ => ChunkClaim::Owner(r.below(owners) as u32),
+            _ if groups == 0 => ChunkClaim::Nobody,
+            _ => ChunkClaim::Group(r.below(groups) as u32),
         };
         table.push(arena, address, size, ChunkState::ALL[r.below(6) as usize], claim);
         address = address.wrapping_add(size);

@@ -1,7 +1,7 @@
 //! Words of the command that compares.
 
 use super::parse_rows;
-use super::target::{TargetArg, parse_target};
+use super::target::{ClientArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct DiffArgs {
     /// At most N single pools of each kind of change
     #[arg(long, value_name = "N", value_parser = parse_rows)]
     pub top: Option<u32>,
+    /// What is shown of clients.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: DiffFormat,

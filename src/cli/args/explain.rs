@@ -1,6 +1,6 @@
 //! Words of the command that explains an address.
 
-use super::target::{CoreArgs, TargetArg, parse_target};
+use super::target::{ClientArgs, CoreArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 
 /// `poolscope explain`.
@@ -19,6 +19,9 @@ pub struct ExplainArgs {
     /// At most N of those that point there
     #[arg(long, value_name = "N", value_parser = super::parse_rows, default_value = "10")]
     pub top: u32,
+    /// What is shown of clients.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: ExplainFormat,
@@ -71,7 +74,7 @@ mod tests {
     fn split(words: &[&str], core: Option<&str>) -> Result<(Option<TargetArg>, Vec<u64>), String> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let core = CoreArgs { core: core.map(Into::into), ..CoreArgs::default() };
-        ExplainArgs { words, core, top: 1, format: ExplainFormat::Table }.split()
+        ExplainArgs { words, core, top: 1, clients: ClientArgs::default(), format: ExplainFormat::Table }.split()
     }
 
     #[test]

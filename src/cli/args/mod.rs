@@ -8,9 +8,9 @@ mod target;
 
 pub use diff::{DiffArgs, DiffFormat};
 pub use explain::{ExplainArgs, ExplainFormat};
-pub use rows::{ChunksArgs, OwnerState, PoolsArgs, RowFormat, SortKey, StateName};
+pub use rows::{ChunkKey, ChunksArgs, PoolsArgs, RowFormat, SortKey, StateName, TrustName};
 pub use show::{ReportArgs, ReportFormat, SnapshotArgs, SnapshotFormat};
-pub use target::{CoreArgs, OneTarget, TargetArg};
+pub use target::{ClientArgs, CoreArgs, OneTarget, TargetArg};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -99,6 +99,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether clients are to be shown.
+    pub fn shows_clients(&self) -> bool {
+        let args = match self {
+            Command::Snapshot(args) => args.clients,
+            Command::Report(args) => args.clients,
+            Command::Diff(args) => args.clients,
+            Command::Pools(args) => args.clients,
+            Command::Explain(args) => args.clients,
+            // Rows of chunks say nothing of clients.
+            Command::Chunks(_) => ClientArgs::default(),
+        };
+        args.show_clients
+    }
+
     /// The word that it is typed with.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! Words of the commands that show whole snapshots.
 
 use super::parse_rows;
-use super::target::{CoreArgs, TargetArg, parse_target};
+use super::target::{ClientArgs, CoreArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct SnapshotArgs {
     /// List the N largest single pools, too
     #[arg(long, value_name = "N", value_parser = parse_rows)]
     pub top: Option<u32>,
+    /// What is shown of clients.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// How to write the report
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: SnapshotFormat,
@@ -58,13 +61,16 @@ pub struct ReportArgs {
     /// List the N largest single pools, too
     #[arg(long, value_name = "N", value_parser = parse_rows)]
     pub top: Option<u32>,
+    /// What is shown of clients.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: ReportFormat,
     /// Put a row for every chunk into the JSON
     #[arg(long)]
     pub chunks: bool,
-    /// Directory for the two files of --format parquet
+    /// Directory for the files of --format parquet
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -79,6 +85,6 @@ pub enum ReportFormat {
     Json,
     /// Gauges for the textfile collector of Prometheus
     Openmetrics,
-    /// Two tables for DuckDB and the like: owners by size, and pools; needs --output
+    /// Tables for DuckDB and the like: owners by size, pools, and chunks outside pools; needs --output
     Parquet,
 }

@@ -36,6 +36,14 @@ pub struct CoreArgs {
     pub sysroot: Option<PathBuf>,
 }
 
+/// What is shown of clients.
+#[derive(Debug, Clone, Copy, Default, ClapArgs)]
+pub struct ClientArgs {
+    /// Show the addresses of clients and what they asked for; without, nothing of them is read, shown or saved
+    #[arg(long)]
+    pub show_clients: bool,
+}
+
 /// The one thing that a list is of.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct OneTarget {

@@ -12,7 +12,7 @@ use super::terminal::Environment;
 use super::usage::wrong;
 use crate::analysis::{CoreFiles, Options};
 use crate::debug::SearchOptions;
-use crate::report::rows::{ChunkFilter, Machine, PoolFilter, PoolSort};
+use crate::report::rows::{ChunkFilter, ChunkSort, Machine, PoolFilter, PoolSort};
 use crate::report::style::Style;
 use crate::report::table::Page;
 use clap::error::ErrorKind;
@@ -40,7 +40,7 @@ pub(super) enum Task {
     /// List pools.
     Pools { target: Target, filter: PoolFilter, sort: PoolSort, top: Option<usize>, format: ListFormat },
     /// List chunks.
-    Chunks { target: Target, filter: ChunkFilter, format: ListFormat },
+    Chunks { target: Target, filter: ChunkFilter, sort: ChunkSort, top: Option<usize>, format: ListFormat },
     /// Explain addresses.
     Explain { target: Target, addresses: Vec<u64>, top: usize, json: bool },
 }
@@ -63,7 +63,7 @@ pub(super) enum ShowFormat {
     Json { chunks: bool },
     /// Gauges.
     OpenMetrics,
-    /// Two files in this directory.
+    /// Some files in this directory.
     Parquet { directory: PathBuf },
 }
 
@@ -119,6 +119,7 @@ impl Plan {
             target::check_directory(name, "--debug-dir", directory, "one that is laid out as /usr/lib/debug is")?;
         }
         let core_files = target::core_files(&command)?;
+        let show_clients = command.shows_clients();
         let style = environment.style(global.color);
         let task = match command {
             Command::Snapshot(args) => show::snapshot(args, style),
@@ -129,7 +130,7 @@ impl Plan {
             Command::Explain(args) => list::explain(args),
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
-        let options = Options { debug, with_chunks: task.needs_chunks(), core_files, ..Options::default() };
+        let options = Options { debug, with_chunks: task.needs_chunks(), show_clients, core_files };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }

@@ -39,11 +39,11 @@ pub(super) fn report(args: ReportArgs, style: Style) -> Result<Task, clap::Error
     }
     let format = match (args.format, args.output) {
         (ReportFormat::Parquet, Some(directory)) => {
-            check_directory(REPORT, "--output", &directory, "one to write the two tables into")?;
+            check_directory(REPORT, "--output", &directory, "one to write the tables into")?;
             ShowFormat::Parquet { directory }
         }
         (ReportFormat::Parquet, None) => {
-            return Err(conflict(REPORT, "--format parquet needs --output DIR: it writes two files"));
+            return Err(conflict(REPORT, "--format parquet needs --output DIR: it writes several files"));
         }
         (_, Some(_)) => {
             return Err(conflict(REPORT, "--output is for --format parquet: other formats go to standard output"));

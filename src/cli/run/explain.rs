@@ -4,6 +4,7 @@ use super::Session;
 use crate::cli::plan::Target;
 use crate::cli::progress::Steps;
 use crate::report::{explain, json};
+use crate::snapshot::pool::PoolRow;
 use std::io::{self, Write};
 
 /// `poolscope explain`.
@@ -18,10 +19,13 @@ pub(super) fn run(
     let progress = Steps::new(session.plan.progress);
     let explained = session.from.explain(target, addresses, &session.plan.options, &progress);
     drop(progress);
-    let (snapshot, explained) = match explained {
+    let (snapshot, mut explained) = match explained {
         Ok(explained) => explained,
         Err(error) => return super::failed(session, &super::told(&error)),
     };
+    if !session.plan.options.show_clients {
+        explained.iter_mut().flat_map(|explanation| &mut explanation.pool).for_each(PoolRow::hide_client);
+    }
     session.warn(target, &snapshot);
     for (index, explanation) in explained.iter().enumerate() {
         if as_json {

@@ -1,6 +1,6 @@
-//! The two Parquet files of one export.
+//! The Parquet files of one export.
 
-use crate::report::parquet::{OwnerRow, PoolLine, Table};
+use crate::report::parquet::{GroupRow, OwnerRow, PoolLine, Table};
 use crate::snapshot::human::utc_compact;
 use crate::snapshot::model::Snapshot;
 use anyhow::Context;
@@ -10,34 +10,37 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Both tables while they are being written. Files that are not finished have another ending, which no query reads, and are
+/// All tables while they are being written. Files that are not finished have another ending, which no query reads, and are
 /// removed.
 pub(super) struct Tables {
     owners: Part<OwnerRow>,
     pools: Part<PoolLine>,
+    groups: Part<GroupRow>,
 }
 
 impl Tables {
-    /// Begins two files in a directory, named after the time of the export and our pid, so that each export has its own.
+    /// Begins a file for each in a directory, named after the time of the export and our pid, so that each export has its own.
     pub(super) fn create(directory: &Path) -> anyhow::Result<Tables> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let which = format!("{}-{}", utc_compact(now.as_secs()), std::process::id());
         Ok(Tables {
             owners: Part::create(directory.join(format!("owners-{which}.parquet")))?,
             pools: Part::create(directory.join(format!("pools-{which}.parquet")))?,
+            groups: Part::create(directory.join(format!("groups-{which}.parquet")))?,
         })
     }
 
     /// Adds the rows of a snapshot.
     pub(super) fn add(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
         self.owners.add(snapshot)?;
-        self.pools.add(snapshot)
+        self.pools.add(snapshot)?;
+        self.groups.add(snapshot)
     }
 
-    /// Ends both files, and gives back their names.
-    pub(super) fn finish(self) -> anyhow::Result<[PathBuf; 2]> {
-        let (owners, pools) = (self.owners.complete()?, self.pools.complete()?);
-        Ok([owners.publish()?, pools.publish()?])
+    /// Ends all files, and gives back their names.
+    pub(super) fn finish(self) -> anyhow::Result<[PathBuf; 3]> {
+        let (owners, pools, groups) = (self.owners.complete()?, self.pools.complete()?, self.groups.complete()?);
+        Ok([owners.publish()?, pools.publish()?, groups.publish()?])
     }
 }
 

@@ -27,7 +27,9 @@ pub(super) fn run(plan: &Plan, from: &dyn Obtain, out: &mut dyn Write, err: &mut
         Task::Pools { target, filter, sort, top, format } => {
             list::pools(&mut session, target, filter, *sort, *top, *format, out)
         }
-        Task::Chunks { target, filter, format } => list::chunks(&mut session, target, filter, *format, out),
+        Task::Chunks { target, filter, sort, top, format } => {
+            list::chunks(&mut session, target, filter, (*sort, *top), *format, out)
+        }
         Task::Explain { target, addresses, top, json } => {
             explain::run(&mut session, target, addresses, *top, *json, out)
         }
@@ -50,10 +52,15 @@ impl Session<'_> {
         let progress = Steps::new(self.plan.progress);
         let obtained = self.from.obtain(target, wanted, &self.plan.options, &progress);
         drop(progress);
-        obtained.unwrap_or_else(|error| {
+        let mut snapshots = obtained.unwrap_or_else(|error| {
             self.fail(&told(&error));
             Vec::new()
-        })
+        });
+        // What was saved with clients in it may be shown to somebody who must not see them.
+        if !self.plan.options.show_clients {
+            snapshots.iter_mut().for_each(Snapshot::hide_clients);
+        }
+        snapshots
     }
 
     /// The same where only one can be looked at.

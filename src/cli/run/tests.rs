@@ -38,8 +38,15 @@ fn stripped(pid: i32) -> Snapshot {
     snapshot.layouts.nginx.kind = "built_in".into();
     let arena = |address| ArenaBooks { address, is_main: address == MAIN, ..ArenaBooks::default() };
     snapshot.books = Some(Books { arenas: vec![arena(MAIN), arena(OTHER)], ..Books::default() });
-    let chunk =
-        |address, arena| ChunkRow { address, size: 32, state: ChunkState::InUse, arena, owner: None, pool: None };
+    let chunk = |address, arena| ChunkRow {
+        address,
+        size: 32,
+        state: ChunkState::InUse,
+        arena,
+        owner: None,
+        pool: None,
+        group: None,
+    };
     let rows = [chunk(0x1010, ArenaName::Main), chunk(0x2010, ArenaName::Other(OTHER))];
     snapshot.chunks = Some(rows.into_iter().collect());
     snapshot
@@ -170,9 +177,9 @@ fn an_arena_is_found_by_its_address() {
         let (_, out, _) = ran(&format!("poolscope chunks 8 --format csv --arena {arena}"));
         out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(rows(format!("{MAIN:#x}")), ["0x1010,32,in_use,main,,"]);
+    assert_eq!(rows(format!("{MAIN:#x}")), ["0x1010,32,in_use,main,,,,"]);
     assert_eq!(rows(format!("{MAIN:#x}")), rows("main".into()));
-    assert_eq!(rows(format!("{OTHER:#x}")), ["0x2010,32,in_use,0x7f5a2c000030,,"]);
+    assert_eq!(rows(format!("{OTHER:#x}")), ["0x2010,32,in_use,0x7f5a2c000030,,,,"]);
     assert_eq!(rows("mmapped".into()), Vec::<String>::new());
     let (outcome, out, err) = ran("poolscope chunks 8 --arena 0x1000");
     assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));

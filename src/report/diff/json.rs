@@ -2,8 +2,8 @@
 
 use super::rows::pool_rows;
 use crate::diff::{
-    Change, Diff, Interval, Judgement, Moved, Outlook, OwnerChange, OwnerSeries, Related, Series, Suspect, Tally,
-    TotalChange, Trend,
+    Change, Diff, GroupChange, Interval, Judgement, Moved, Outlook, OwnerChange, OwnerSeries, Related, Series, Suspect,
+    Tally, TotalChange, Trend,
 };
 use crate::snapshot::model::{ProcessInfo, Snapshot, SourceInfo};
 use serde::{Serialize, Serializer};
@@ -39,6 +39,7 @@ struct Document<'a> {
     suspects: &'a [Suspect<'a>],
     memory: &'a [TotalChange<'a>],
     owners: &'a [OwnerChange<'a>],
+    groups: &'a [GroupChange<'a>],
     pools: Option<Pools<'a>>,
     trend: Option<Steps<'a>>,
     notes: &'a [String],
@@ -102,6 +103,7 @@ impl<'a> Document<'a> {
             suspects: &diff.suspects,
             memory: &diff.totals,
             owners: &diff.owners,
+            groups: &diff.groups,
             pools: diff.pools.as_ref().map(|pools| Pools {
                 counts: pools.tallies.iter().map(|(fate, tally)| (fate.name(), *tally)).collect(),
                 moved: &pools.moved,

@@ -2,12 +2,12 @@
 
 use super::{bytes, count, grid_lines, rate};
 use crate::diff::words::{signed_bytes, signed_count};
-use crate::diff::{Change, Diff, NameChange, OwnerChange};
+use crate::diff::{Change, Diff, GroupChange, NameChange, OwnerChange};
 use crate::report::style::{Line, Look, Style};
 use crate::report::table::grid::Grid;
 use crate::report::table::percent::share;
 use crate::report::text::{keep_start, printable};
-use crate::snapshot::human::{counted, human_bytes, human_count};
+use crate::snapshot::human::{counted, human_bytes, human_count, name_in_text};
 
 /// Owners beyond these are summed up in one row.
 const MOST_ROWS: usize = 14;
@@ -40,7 +40,7 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     let mut grid = Grid::new(&table.heads(title));
     let (shown, rest) = split(&changed);
     for owner in &shown {
-        grid.row(table.row(&label(owner, style), &[owner]));
+        grid.row(table.row(&label(owner, &diff.groups, style), &[owner]));
     }
     if !rest.is_empty() {
         grid.row(table.row(&format!("  {}", counted(rest.len() as u64, "other owner")), &rest));
@@ -114,7 +114,7 @@ impl Table {
 }
 
 /// What it is; below that, how many pools came and went, and which names changed.
-fn label(owner: &OwnerChange<'_>, style: Style) -> String {
+fn label(owner: &OwnerChange<'_>, groups: &[GroupChange<'_>], style: Style) -> String {
     let mut label = format!("  {}", owner.label);
     if let Some(traffic) = owner.traffic.filter(|traffic| traffic.appeared + traffic.gone > 0) {
         let line = format!("{} appeared, {} gone", human_count(traffic.appeared), human_count(traffic.gone));
@@ -128,7 +128,25 @@ fn label(owner: &OwnerChange<'_>, style: Style) -> String {
     if left > 0 {
         label.push_str(&format!("\n    and {}", counted(left, "other name")));
     }
-    label
+    label + &changed_groups(owner, groups, style)
+}
+
+/// The groups of an owner outside pools that changed most, a line each.
+fn changed_groups(owner: &OwnerChange<'_>, groups: &[GroupChange<'_>], style: Style) -> String {
+    let own = |group: &&GroupChange<'_>| group.owner == owner.owner && !group.name.is_empty() && group.has_changed();
+    let mut changed: Vec<&GroupChange<'_>> = groups.iter().filter(own).collect();
+    changed.sort_by_key(|group| std::cmp::Reverse(group.bytes.by().unsigned_abs()));
+    let line = |group: &&GroupChange<'_>| {
+        let shown = keep_start(&printable(group.name, style.unicode), 40, style.ellipsis());
+        let chunks = match group.chunks.by() {
+            0 => String::new(),
+            by => format!(", {} chunk{}", signed_count(by), if by.abs() == 1 { "" } else { "s" }),
+        };
+        format!("\n    {shown}: {}", style.adapt(&format!("{}{chunks}", signed_bytes(group.bytes.by()))))
+    };
+    let left = changed.len().saturating_sub(MOST_NAMES) as u64;
+    let more = if left > 0 { format!("\n    and {}", counted(left, "other group")) } else { String::new() };
+    changed.iter().take(MOST_NAMES).map(line).collect::<String>() + &more
 }
 
 /// `"svc": +118 MiB, +119 pools`.
@@ -138,5 +156,5 @@ fn named(name: &NameChange<'_>, style: Style) -> String {
         0 => String::new(),
         by => format!(", {} pool{}", signed_count(by), if by.abs() == 1 { "" } else { "s" }),
     };
-    format!("\"{shown}\": {}", style.adapt(&format!("{}{pools}", signed_bytes(name.bytes.by()))))
+    format!("{}: {}", name_in_text(&shown), style.adapt(&format!("{}{pools}", signed_bytes(name.bytes.by()))))
 }

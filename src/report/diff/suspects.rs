@@ -1,7 +1,8 @@
 //! What changed, in words, and who is behind it.
 
 use super::bytes;
-use crate::diff::words::{named, signed_count};
+use crate::diff::whose::suspect_name;
+use crate::diff::words::signed_count;
 use crate::diff::{Diff, Suspect, Trend};
 use crate::report::style::{Line, Look, Style};
 use crate::report::table::paragraph;
@@ -26,10 +27,13 @@ pub(super) fn summary(trend: &Trend<'_>, style: Style) -> Vec<Line> {
 
 /// Those who grew, with what proves why.
 pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
-    let notable = |(index, suspect): &(usize, &Suspect<'_>)| *index == 0 || suspect.share_of_growth >= LEAST_SHARE;
+    let notable = |(index, suspect): &(usize, &Suspect<'_>)| {
+        *index == 0 || suspect.share_of_growth >= LEAST_SHARE || suspect.is_unreachable()
+    };
     let mut lines = Vec::new();
     for (_, suspect) in diff.suspects.iter().enumerate().filter(notable) {
         lines.extend(paragraph(&sentence(suspect, diff, style), Look::Plain, style));
+        suspect.path.iter().for_each(|path| lines.extend(wrapped(path, Look::Detail, style)));
         for finding in &suspect.findings {
             let text = finding.to_string();
             lines.extend(wrapped(&format!("now {text}"), Look::Plain, style));
@@ -65,7 +69,7 @@ fn sentence(suspect: &Suspect<'_>, diff: &Diff<'_>, style: Style) -> String {
         let size = bucket_label(bucket.from, style);
         format!("; mainly {} of {size}: {}", chunks(bucket.chunks.by()), bytes(bucket.bytes.by(), style))
     });
-    format!("{}: {}{}", named(suspect.label, suspect.name), facts.join(", "), mainly.unwrap_or_default())
+    format!("{}: {}{}", suspect_name(suspect), facts.join(", "), mainly.unwrap_or_default())
 }
 
 fn chunks(number: i128) -> String {

@@ -3,7 +3,9 @@
 use super::text::{Number, labels};
 use crate::snapshot::finding::Finding;
 use crate::snapshot::model::{FreezeInfo, Limits, MemoryRow, OwnerSummary, Snapshot};
+use crate::snapshot::pool::Trust;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 /// Gauges of one name.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ const CHUNKS: Family =
 const BYTES: Family =
     family("poolscope_owner_bytes", "Bytes of chunks in use by kind of owner, malloc headers included.");
 const USED: Family = family("poolscope_owner_used_bytes", "Of the bytes of an owner's pools, those handed out.");
+const TRUST: Family = family("poolscope_pools", "Pools by how their owner is known.");
+const OWNED: Family =
+    family("poolscope_owned_ratio", "How many of the bytes in use have an owner, where owners were looked for.");
 const BUCKET_CHUNKS: Family = family(
     "poolscope_bucket_chunks",
     "Chunks in use by kind of owner and size: at least from bytes, and below twice that.",
@@ -74,6 +79,8 @@ pub const FAMILIES: &[Family] = &[
     CHUNKS,
     BYTES,
     USED,
+    TRUST,
+    OWNED,
     BUCKET_CHUNKS,
     BUCKET_BYTES,
     FINDINGS,
@@ -151,6 +158,7 @@ pub fn samples(snapshot: &Snapshot) -> Samples {
         limit(limits, &mut samples);
     }
     snapshot.owners.iter().for_each(|row| owner(row, &mut samples));
+    trust(snapshot, &mut samples);
     snapshot.findings.iter().for_each(|row| finding(row, &mut samples));
     samples.add_real(COVERAGE, snapshot.coverage);
     samples.add(COMPLETE, &[], snapshot.is_complete().into());
@@ -198,6 +206,21 @@ fn owner(row: &OwnerSummary, samples: &mut Samples) {
         let from = bucket.from.to_string();
         samples.add(BUCKET_CHUNKS, &[owner, ("from", &from)], bucket.chunks);
         samples.add(BUCKET_BYTES, &[owner, ("from", &from)], bucket.bytes);
+    }
+}
+
+/// How owners are known, and how much has one. Groups of chunks are no labels: their names follow what the heap holds.
+fn trust(snapshot: &Snapshot, samples: &mut Samples) {
+    let mut counts: BTreeMap<Trust, u64> = BTreeMap::new();
+    for pool in &snapshot.pools {
+        *counts.entry(pool.owner.trust).or_default() += 1;
+    }
+    for (trust, pools) in counts {
+        samples.add(TRUST, &[("trust", trust.name())], pools);
+    }
+    let in_use = snapshot.in_use_bytes();
+    if snapshot.knows_owners() && in_use > 0 {
+        samples.add_real(OWNED, Some(snapshot.owned_bytes() as f64 / in_use as f64));
     }
 }
 

@@ -40,7 +40,7 @@ impl Record for PoolLine {
 }
 
 /// Which pool, and whose.
-fn whose() -> [Column<PoolLine>; 9] {
+fn whose() -> [Column<PoolLine>; 14] {
     [
         Column::unique("address", |row: &PoolLine| shown(row.pool.address)).required(),
         Column::text("owner", |row: &PoolLine| text(&row.pool.owner.kind)).required(),
@@ -49,9 +49,15 @@ fn whose() -> [Column<PoolLine>; 9] {
         Column::unique("path", |row| Some(row.pool.path()).filter(|path| !path.is_empty()).and_then(shown)),
         Column::text("trust", |row: &PoolLine| text(row.pool.owner.trust.name())).required(),
         Column::text("state", |row| row.pool.owner.state.as_deref().and_then(text)),
+        Column::text("protocol", |row| row.pool.owner.protocol.as_deref().and_then(text)),
+        Column::text("handler", |row| row.pool.owner.handler.as_deref().and_then(text)),
         Column::unique("identity", |row| row.pool.identity.and_then(shown)),
         // Not `references`, as elsewhere: that is a reserved word of SQL.
         Column::long("reference_count", |row| row.pool.references.and_then(signed)),
+        Column::long("age_ms", |row| row.pool.age_ms.and_then(signed)),
+        // Null unless clients are to be shown.
+        Column::text("client", |row| row.pool.client.as_deref().and_then(text)),
+        Column::text("uri", |row| row.pool.uri.as_deref().and_then(text)),
     ]
 }
 

@@ -4,14 +4,16 @@
 
 mod chunks;
 mod csv;
+mod pool_row;
 mod pool_table;
 mod pools;
 mod size_range;
 
-pub use chunks::{ChunkFilter, ChunkLine, chunks, write_chunk_table};
+pub use chunks::{ChunkFilter, ChunkLine, ChunkSort, chunks, write_chunk_table};
 pub use csv::Record;
+pub use pool_row::ClientRow;
 pub use pool_table::write_pool_table;
-pub use pools::{PoolFilter, PoolList, PoolSort, pools};
+pub use pools::{PoolFilter, PoolKey, PoolList, PoolSort, pools, states};
 pub use size_range::{BadSizeRange, SizeRange, parse_size};
 
 use serde::Serialize;

@@ -1,10 +1,9 @@
-//! One row for each pool.
+//! Which pools to list, and in which order.
 
-use super::{Record, Row, SizeRange};
+use super::SizeRange;
 use crate::snapshot::model::Snapshot;
-use crate::snapshot::pool::PoolRow;
-use std::cmp::Reverse;
-use std::io;
+use crate::snapshot::pool::{PoolRow, Trust};
+use std::cmp::{Ordering, Reverse};
 
 /// Which pools to keep.
 #[derive(Debug, Clone, Default)]
@@ -13,24 +12,72 @@ pub struct PoolFilter {
     pub owner: Option<String>,
     /// State of the owner, in any case of letters.
     pub state: Option<String>,
+    /// Text that the owner's name must contain, in any case of letters.
+    pub name: Option<String>,
+    /// How the owner must be known.
+    pub trust: Option<Trust>,
+    /// How old the owner must be at least, in milliseconds. Those whose age is not known are left out.
+    pub min_age_ms: Option<u64>,
     /// Where the bytes of the pool must lie.
     pub size: Option<SizeRange>,
 }
 
-/// In which order to list pools.
+/// By what pools are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PoolSort {
+pub enum PoolKey {
     /// Most bytes first.
     #[default]
     Bytes,
+    /// Oldest owner first; those whose age is not known come last.
+    Age,
     /// Most bytes handed out first.
     Used,
+    /// Most bytes that can still be handed out first.
+    Unused,
     /// Most blocks first.
     Blocks,
+    /// Most large allocations first.
+    Large,
     /// Most references first; pools whose owner counts none come last.
     References,
     /// Lowest address first.
     Address,
+}
+
+/// In which order to list pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolSort {
+    /// By what.
+    pub key: PoolKey,
+    /// The other way round. What is not known comes last all the same.
+    pub reverse: bool,
+}
+
+impl PoolSort {
+    fn compare(self, one: &PoolRow, other: &PoolRow) -> Ordering {
+        let (one, other) = (self.key.value(one), self.key.value(other));
+        let largest_first = self.reverse == (self.key == PoolKey::Address);
+        match (one, other) {
+            (Some(one), Some(other)) if largest_first => other.cmp(&one),
+            (Some(one), Some(other)) => one.cmp(&other),
+            (one, other) => Reverse(one.is_some()).cmp(&Reverse(other.is_some())),
+        }
+    }
+}
+
+impl PoolKey {
+    fn value(self, pool: &PoolRow) -> Option<u64> {
+        match self {
+            PoolKey::Bytes => Some(pool.bytes()),
+            PoolKey::Age => pool.age_ms,
+            PoolKey::Used => Some(pool.used),
+            PoolKey::Unused => Some(pool.unused),
+            PoolKey::Blocks => Some(pool.blocks),
+            PoolKey::Large => Some(pool.large),
+            PoolKey::References => pool.references,
+            PoolKey::Address => Some(pool.address.0),
+        }
+    }
 }
 
 impl PoolFilter {
@@ -39,6 +86,9 @@ impl PoolFilter {
         let texts = [Some(owner.kind.as_str()), Some(owner.label.as_str()), owner.name.as_deref()];
         self.owner.as_deref().is_none_or(|part| texts.into_iter().flatten().any(|text| contains(text, part)))
             && self.state.as_deref().is_none_or(|state| owner.state.as_deref().is_some_and(|own| same(own, state)))
+            && self.name.as_deref().is_none_or(|part| owner.name.as_deref().is_some_and(|name| contains(name, part)))
+            && self.trust.is_none_or(|trust| owner.trust == trust)
+            && self.min_age_ms.is_none_or(|least| pool.age_ms.is_some_and(|age| age >= least))
             && self.size.is_none_or(|size| size.contains(pool.bytes()))
     }
 }
@@ -67,65 +117,19 @@ pub struct PoolList<'a> {
 pub fn pools<'a>(snapshot: &'a Snapshot, filter: &PoolFilter, sort: PoolSort, top: Option<usize>) -> PoolList<'a> {
     let mut rows: Vec<&PoolRow> = snapshot.pools.iter().filter(|pool| filter.keeps(pool)).collect();
     let (kept, bytes) = (rows.len(), sum(&rows));
-    match sort {
-        PoolSort::Bytes => rows.sort_by_key(|pool| Reverse(pool.bytes())),
-        PoolSort::Used => rows.sort_by_key(|pool| Reverse(pool.used)),
-        PoolSort::Blocks => rows.sort_by_key(|pool| Reverse(pool.blocks)),
-        PoolSort::References => rows.sort_by_key(|pool| Reverse(pool.references)),
-        PoolSort::Address => rows.sort_by_key(|pool| pool.address),
-    }
+    rows.sort_by(|one, other| sort.compare(one, other));
     rows.truncate(top.unwrap_or(usize::MAX));
     PoolList { rows, kept, bytes }
 }
 
-fn sum(rows: &[&PoolRow]) -> u64 {
-    rows.iter().fold(0, |bytes, pool| pool.bytes().saturating_add(bytes))
+/// The states that owners of pools have in a snapshot, each once, in the order of the alphabet.
+pub fn states(snapshot: &Snapshot) -> Vec<&str> {
+    let mut states: Vec<&str> = snapshot.pools.iter().filter_map(|pool| pool.owner.state.as_deref()).collect();
+    states.sort_unstable();
+    states.dedup();
+    states
 }
 
-impl Row for PoolRow {
-    const FIELDS: &'static [&'static str] = &[
-        "address",
-        "owner",
-        "label",
-        "name",
-        "path",
-        "trust",
-        "state",
-        "identity",
-        "references",
-        "block_size",
-        "blocks",
-        "large",
-        "large_freed",
-        "bytes",
-        "block_bytes",
-        "large_bytes",
-        "used",
-        "unused",
-        "lost",
-        "second_block",
-        "cleanups",
-    ];
-
-    /// Cleanups as `handler=count`, with a blank between two.
-    fn csv(&self, record: &mut Record<'_>) -> io::Result<()> {
-        record.plain(self.address)?;
-        record.text(&self.owner.kind)?;
-        record.text(&self.owner.label)?;
-        record.text(self.owner.name.as_deref().unwrap_or_default())?;
-        record.text(&self.path())?;
-        record.plain(self.owner.trust.name())?;
-        record.text(self.owner.state.as_deref().unwrap_or_default())?;
-        record.plain_or_empty(self.identity)?;
-        record.plain_or_empty(self.references)?;
-        for number in [self.block_size, self.blocks, self.large, self.large_freed, self.bytes(), self.block_bytes] {
-            record.plain(number)?;
-        }
-        for number in [self.large_bytes, self.used, self.unused, self.lost] {
-            record.plain(number)?;
-        }
-        record.plain_or_empty(self.second_block)?;
-        let cleanups: Vec<String> = self.cleanups.iter().map(|row| format!("{}={}", row.handler, row.count)).collect();
-        record.text(&cleanups.join(" "))
-    }
+fn sum(rows: &[&PoolRow]) -> u64 {
+    rows.iter().fold(0, |bytes, pool| pool.bytes().saturating_add(bytes))
 }

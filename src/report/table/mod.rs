@@ -4,10 +4,13 @@
 
 pub(super) mod bars;
 mod findings;
+mod found;
 pub(super) mod grid;
 mod header;
 mod memory;
+mod outside;
 mod owners;
+mod parts;
 pub(super) mod percent;
 mod pools;
 mod problems;
@@ -35,7 +38,8 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
     let sections = [
         header::lines(snapshot, style),
         memory::lines(&snapshot.memory, style),
-        owners::lines(snapshot, style),
+        owners::lines(snapshot, page),
+        outside::lines(snapshot, page),
         sizes::lines(snapshot, style),
         pools::lines(snapshot, page),
         findings::lines(snapshot, style),

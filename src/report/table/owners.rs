@@ -1,20 +1,22 @@
 //! Which pools own what is in use, and what no pool owns.
 
 use super::grid::Grid;
+use super::parts::Parts;
 use super::percent::share;
 use super::sizes::bucket_label;
+use super::{Page, found, outside};
 use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text;
+use crate::report::trust::legend;
 use crate::snapshot::human::{counted, human_bytes, human_count};
-use crate::snapshot::model::{OwnerSummary, PoolCheck, Snapshot};
+use crate::snapshot::model::{OwnerSummary, Snapshot};
 
 /// Owners beyond these are summed up in one row; the first screen is for what matters.
 const MOST_ROWS: usize = 14;
-/// Names of one owner beyond these are counted only.
-const MOST_NAMES: usize = 3;
 
-pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
+    let style = page.style;
     if snapshot.owners.is_empty() {
         return Vec::new();
     }
@@ -24,9 +26,11 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
         Scope::NotNginx => Grid::new(&["In use", "chunks", "size", "share"]),
         _ => Grid::new(&[title(snapshot), "pools", "chunks", "size", "share"]),
     };
+    let parts = Parts::of(snapshot);
+    let with_groups = !outside::is_shown(snapshot, page);
     let shown = shown(&snapshot.owners);
     for owner in &shown {
-        grid.row(row(&label(owner, total, style), &[*owner], total, scope));
+        grid.row(row(&label(owner, &parts, with_groups, (total, style)), &[*owner], total, scope));
     }
     let rest: Vec<&OwnerSummary> =
         snapshot.owners.iter().filter(|owner| !shown.iter().any(|row| std::ptr::eq(*row, *owner))).collect();
@@ -38,7 +42,10 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let (head, rows) = grid.render(style);
     let mut lines = vec![Line::new(Look::Title, head)];
     lines.extend(rows.into_iter().flatten().map(|line| Line::new(Look::Plain, line)));
-    lines.extend(check(&snapshot.pool_check, scope, style));
+    let legend = legend(shown.iter().map(|owner| parts.trust(&owner.owner)));
+    let sentences = legend.into_iter().chain(found::sentences(snapshot, scope));
+    let wrapped = sentences.flat_map(|sentence| text::wrap(&style.adapt(&sentence), style.width, "  ", "  "));
+    lines.extend(wrapped.map(|line| Line::new(Look::Detail, line)));
     lines
 }
 
@@ -71,34 +78,16 @@ fn row(label: &str, owners: &[&OwnerSummary], total: u64, scope: Scope) -> Vec<S
     cells
 }
 
-/// What it is; below that, whose pools they are and which chunks they mostly consist of.
-fn label(owner: &OwnerSummary, total: u64, style: Style) -> String {
-    let mut label = format!("  {}", owner.label);
-    for detail in [names(owner, style), main_bucket(owner, total, style)].into_iter().flatten() {
+/// What it is; below that, whose pools they are and which chunks they mostly consist of. Of a small owner that is one line.
+fn label(owner: &OwnerSummary, parts: &Parts<'_>, with_groups: bool, (total, style): (u64, Style)) -> String {
+    let mut label = format!("  {}{}", owner.label, parts.mark(&owner.owner));
+    let most = if owner.bytes >= total / 100 { usize::MAX } else { 1 };
+    let details = parts.lines(owner, with_groups, style).into_iter().take(most).chain(main_bucket(owner, total, style));
+    for detail in details {
         label.push_str("\n    ");
         label.push_str(&detail);
     }
     label
-}
-
-/// `named "svc"`, or the most frequent names with how many pools each has.
-fn names(owner: &OwnerSummary, style: Style) -> Option<String> {
-    let quoted =
-        |name: &str| format!("\"{}\"", text::keep_start(&text::printable(name, style.unicode), 40, style.ellipsis()));
-    match owner.names.as_slice() {
-        [] => None,
-        [(name, pools)] if *pools == owner.pools => Some(format!("named {}", quoted(name))),
-        names => {
-            let listed = names
-                .iter()
-                .take(MOST_NAMES)
-                .map(|(name, pools)| format!("{} ({})", quoted(name), human_count(*pools)));
-            let listed = listed.collect::<Vec<_>>().join(", ");
-            let left = names.len().saturating_sub(MOST_NAMES) as u64;
-            let more = if left > 0 { format!(" and {}", counted(left, "other name")) } else { String::new() };
-            Some(format!("named {listed}{more}"))
-        }
-    }
 }
 
 /// The size class that makes up most of an owner that matters.
@@ -109,29 +98,4 @@ fn main_bucket(owner: &OwnerSummary, total: u64, style: Style) -> Option<String>
         let size = bucket_label(bucket.from, style);
         format!("mainly {} of {size}: {}", counted(bucket.chunks, "chunk"), human_bytes(bucket.bytes))
     })
-}
-
-/// Whether the two ways to find pools agree.
-fn check(check: &PoolCheck, scope: Scope, style: Style) -> Vec<Line> {
-    if check.by_signature == 0 && check.by_name == 0 {
-        return Vec::new();
-    }
-    let agree = check.by_name == check.both && check.by_signature == check.both;
-    let sentence = match (scope, agree) {
-        (Scope::PoolsOnly, _) => {
-            format!(
-                "  {} found by signature; without debug info there are no names",
-                counted(check.by_signature, "pool")
-            )
-        }
-        (_, true) => format!("  {}: each found both by name and by signature", counted(check.both, "pool")),
-        (_, false) => format!(
-            "  {} found by name, {} by signature, {} both ways",
-            counted(check.by_name, "pool"),
-            human_count(check.by_signature),
-            human_count(check.both)
-        ),
-    };
-    let lines = text::wrap(&sentence, style.width, "  ", "  ");
-    lines.into_iter().map(|line| Line::new(Look::Detail, line)).collect()
 }

@@ -23,7 +23,8 @@ pub(super) struct ChunkColumns {
     size: Vec<u64>,
     /// One letter each: [`letter`].
     state: String,
-    /// Index of the pool; or the index of the owner that is no pool, counted down from -1; or null.
+    /// Index of the pool; or the index of the group, counted down from -1; or null. (Up to schema 2: of the owner that is
+    /// no pool.)
     claim: Vec<Option<i64>>,
 }
 
@@ -47,7 +48,7 @@ fn claim_number(claim: ChunkClaim) -> Option<i64> {
     match claim {
         ChunkClaim::Nobody => None,
         ChunkClaim::Pool(index) => Some(i64::from(index)),
-        ChunkClaim::Owner(index) => Some(-1 - i64::from(index)),
+        ChunkClaim::Group(index) => Some(-1 - i64::from(index)),
     }
 }
 
@@ -130,8 +131,8 @@ impl ChunkColumns {
 pub(super) struct Bounds {
     /// How many pools there are.
     pub pools: u64,
-    /// How many owners there are.
-    pub owners: u64,
+    /// How many groups there are; up to schema 2, how many owners, which stood for groups.
+    pub groups: u64,
 }
 
 impl Bounds {
@@ -141,11 +142,11 @@ impl Bounds {
             u32::try_from(number)
                 .ok()
                 .filter(|index| u64::from(*index) < bound)
-                .ok_or("an owner or pool that is not there")
+                .ok_or("a group or pool that is not there")
         };
         match number {
             0.. => Ok(ChunkClaim::Pool(index(number, self.pools)?)),
-            _ => Ok(ChunkClaim::Owner(index(-1 - number, self.owners)?)),
+            _ => Ok(ChunkClaim::Group(index(-1 - number, self.groups)?)),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::limits::{
     unpacking,
 };
 use super::look::{FIRST, Look};
+use super::older;
 use super::read::{Wanted, check_version};
 use super::sound;
 use crate::snapshot::model::{SCHEMA_VERSION, Snapshot};
@@ -28,7 +29,7 @@ pub(super) fn read(mut input: impl BufRead, meter: &Meter, wanted: Wanted) -> Re
     let parsed = document.deserialize(&mut parser);
     drop(parser);
     check_version(version.schema, &version.poolscope)?;
-    let (snapshot, pools) = parsed.map_err(|error| wrong(error, &version))?;
+    let (mut snapshot, pools) = parsed.map_err(|error| wrong(error, &version))?;
     if version.schema == 0 {
         return Err(ReadError::NotASnapshot { look: Look::Json });
     }
@@ -37,6 +38,7 @@ pub(super) fn read(mut input: impl BufRead, meter: &Meter, wanted: Wanted) -> Re
         (0, 0) => {}
         (lines, 0) => return Err(damaged(format!("{lines} more lines follow the document"))),
     }
+    older::bring_up(&mut snapshot, version.schema).map_err(damaged)?;
     sound::check(&snapshot, pools).map_err(damaged)?;
     Ok(snapshot)
 }

@@ -110,6 +110,8 @@ pub(super) enum Block {
     Pools(Box<PoolColumns>),
     /// The kind of owner of each pool, as an index into the snapshot's `owners`: for chunks, which name the pool only.
     ChunkPools(Vec<u32>),
+    /// The same for each group.
+    ChunkGroups(Vec<u32>),
     /// Chunks.
     Chunks(ChunkColumns),
     /// The last line.
@@ -118,7 +120,8 @@ pub(super) enum Block {
 
 impl Block {
     /// The names of all kinds; a line of another kind is from a version that knows more.
-    const KINDS: [&'static [u8]; 6] = [b"pool_owners", b"pool_cleanups", b"pools", b"chunk_pools", b"chunks", b"end"];
+    const KINDS: [&'static [u8]; 7] =
+        [b"pool_owners", b"pool_cleanups", b"pools", b"chunk_pools", b"chunk_groups", b"chunks", b"end"];
 }
 
 /// What there was.

@@ -10,6 +10,7 @@ mod error;
 pub mod limits;
 mod line;
 mod look;
+mod older;
 mod pool_columns;
 mod read;
 mod save;

@@ -21,6 +21,13 @@ pub(super) struct PoolColumns {
     /// Distance in bytes from `address`.
     second_block: Vec<Option<i64>>,
     references: Vec<Option<u64>>,
+    /// Left out where no pool has one, as are the two below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    age_ms: Vec<Option<u64>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    client: Vec<Option<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    uri: Vec<Option<String>>,
     block_size: Vec<u64>,
     blocks: Vec<u64>,
     large: Vec<u64>,
@@ -47,6 +54,9 @@ impl PoolColumns {
             request: column(pools, |pool| pool.identity.map_or(0, |identity| identity.request)),
             second_block: column(pools, second),
             references: column(pools, |pool| pool.references),
+            age_ms: column_of_some(pools, |pool| pool.age_ms),
+            client: column_of_some(pools, |pool| pool.client.as_deref().map(str::to_owned)),
+            uri: column_of_some(pools, |pool| pool.uri.as_deref().map(str::to_owned)),
             block_size: column(pools, |pool| pool.block_size),
             blocks: column(pools, |pool| pool.blocks),
             large: column(pools, |pool| pool.large),
@@ -87,9 +97,9 @@ impl PoolColumns {
             identity,
             second_block: second_block.map(|distance| HexAddr(address.wrapping_add_signed(distance))),
             references: entry(&self.references, index)?,
-            age_ms: None,
-            client: None,
-            uri: None,
+            age_ms: some_entry(&self.age_ms, index)?,
+            client: some_entry(&self.client, index)?.map(Arc::from),
+            uri: some_entry(&self.uri, index)?.map(Arc::from),
             block_size: entry(&self.block_size, index)?,
             blocks: entry(&self.blocks, index)?,
             large: entry(&self.large, index)?,
@@ -112,6 +122,17 @@ impl PoolColumns {
 
 fn column<T>(pools: &[PoolRow], value: impl Fn(&PoolRow) -> T) -> Vec<T> {
     pools.iter().map(value).collect()
+}
+
+/// A column that most pools have nothing for: none at all, if no pool has.
+fn column_of_some<T>(pools: &[PoolRow], value: impl Fn(&PoolRow) -> Option<T>) -> Vec<Option<T>> {
+    let values = column(pools, value);
+    if values.iter().any(Option::is_some) { values } else { Vec::new() }
+}
+
+/// An entry of such a column.
+fn some_entry<T: Clone>(column: &[Option<T>], index: usize) -> Option<Option<T>> {
+    if column.is_empty() { Some(None) } else { column.get(index).cloned() }
 }
 
 fn entry<T: Copy>(column: &[T], index: usize) -> Option<T> {

@@ -8,6 +8,7 @@ use super::limits::{
 };
 use super::line::{Block, End, Header, Topic, topic};
 use super::look::{Look, read_head};
+use super::older;
 use super::pool_columns::Names;
 use super::sound;
 use super::unpack::unpack;
@@ -78,6 +79,7 @@ struct Partial {
     snapshot: Snapshot,
     names: Names,
     owner_of_pool: Vec<u32>,
+    owner_of_group: Vec<u32>,
     chunks: Option<ChunkTable>,
     /// Where the last run of chunks begins.
     run: u64,
@@ -161,8 +163,18 @@ impl<R: BufRead> Lines<R> {
 
 impl Partial {
     fn begin(header: Header, snapshot: Snapshot) -> Partial {
-        let owner_of_pool = Vec::new();
-        Partial { header, snapshot, names: Names::default(), owner_of_pool, chunks: None, run: 0, pools: 0 }
+        let owners = snapshot.owners.len() as u32;
+        Partial {
+            // Until groups are made, each owner stands for one.
+            owner_of_group: if older::has_groups(header.schema_version) { Vec::new() } else { (0..owners).collect() },
+            header,
+            snapshot,
+            names: Names::default(),
+            owner_of_pool: Vec::new(),
+            chunks: None,
+            run: 0,
+            pools: 0,
+        }
     }
 
     fn add(&mut self, block: Block, wanted: Wanted) -> Result<(), String> {
@@ -170,6 +182,7 @@ impl Partial {
             Block::PoolOwners(owners) => self.names.owners.extend(owners.into_iter().map(Into::into)),
             Block::PoolCleanups(lists) => self.names.cleanups.extend(lists.into_iter().map(Into::into)),
             Block::ChunkPools(owners) => self.owner_of_pool.extend(owners),
+            Block::ChunkGroups(owners) => self.owner_of_group = owners,
             Block::Pools(columns) => {
                 self.pools += columns.len() as u64;
                 if wanted.pools && self.pools <= self.header.pools {
@@ -177,9 +190,11 @@ impl Partial {
                 }
             }
             Block::Chunks(columns) => {
-                let bounds = Bounds { pools: self.pools, owners: self.snapshot.owners.len() as u64 };
-                let owner_of_pool = &mut self.owner_of_pool;
-                let table = self.chunks.get_or_insert_with(|| ChunkTable::new(std::mem::take(owner_of_pool)));
+                let groups = self.groups();
+                let bounds = Bounds { pools: self.pools, groups };
+                let (pools, groups) = (&mut self.owner_of_pool, &mut self.owner_of_group);
+                let table =
+                    self.chunks.get_or_insert_with(|| ChunkTable::new(std::mem::take(pools), std::mem::take(groups)));
                 columns.add_to(table, &mut self.run, &bounds)?;
             }
             Block::End(_) => {}
@@ -196,6 +211,14 @@ impl Partial {
         match chunks > self.header.chunks.unwrap_or(0) {
             true => Err(format!("more chunks than the {} of the first line", self.header.chunks.unwrap_or(0))),
             false => Ok(()),
+        }
+    }
+
+    /// How many groups chunks may name.
+    fn groups(&self) -> u64 {
+        match older::has_groups(self.header.schema_version) {
+            true => self.snapshot.groups.len() as u64,
+            false => self.snapshot.owners.len() as u64,
         }
     }
 
@@ -228,9 +251,12 @@ impl Partial {
         }
         // A heap without any chunk has a table as well.
         self.snapshot.chunks = match self.chunks {
-            None if wanted.chunks && self.header.chunks.is_some() => Some(ChunkTable::new(self.owner_of_pool)),
+            None if wanted.chunks && self.header.chunks.is_some() => {
+                Some(ChunkTable::new(self.owner_of_pool, self.owner_of_group))
+            }
             chunks => chunks,
         };
+        older::bring_up(&mut self.snapshot, self.header.schema_version)?;
         sound::check(&self.snapshot, self.pools)?;
         Ok(self.snapshot)
     }

@@ -1,6 +1,7 @@
 //! Whether what a file says can be: whoever uses a snapshot may then follow its indices and add its sizes up.
 
 use crate::malloc::books::{ArenaBooks, Books};
+use crate::snapshot::chunks::ChunkClaim;
 use crate::snapshot::model::Snapshot;
 use crate::snapshot::sizes::SizeHistogram;
 
@@ -36,6 +37,7 @@ pub(super) fn check(snapshot: &Snapshot, pools: u64) -> Result<(), String> {
         }),
     )?;
     adds_up("references", snapshot.pools.iter().filter_map(|pool| pool.references))?;
+    check_groups(snapshot)?;
     check_chunks(snapshot, pools)
 }
 
@@ -74,16 +76,25 @@ fn check_mallinfo(snapshot: &Snapshot) -> Result<(), String> {
     )
 }
 
+fn check_groups(snapshot: &Snapshot) -> Result<(), String> {
+    let groups = &snapshot.groups;
+    if groups.len() as u64 > ChunkClaim::MOST_GROUPS {
+        return Err(format!("more groups than the {} that can be told apart", ChunkClaim::MOST_GROUPS));
+    }
+    adds_up("sizes of groups", groups.iter().flat_map(|group| [group.bytes, group.chunks]))
+}
+
 fn check_chunks(snapshot: &Snapshot, pools: u64) -> Result<(), String> {
     let Some(table) = &snapshot.chunks else { return Ok(()) };
     adds_up("sizes of chunks", table.entries().map(|(size, _, _)| size))?;
     let owners = snapshot.owners.len() as u64;
-    if table.owner_of_pool().iter().any(|owner| u64::from(*owner) >= owners) {
-        return Err(format!("a pool names an owner that is not among the {owners} there are"));
+    if table.owner_of_pool().iter().chain(table.owner_of_group()).any(|owner| u64::from(*owner) >= owners) {
+        return Err(format!("a pool or group names an owner that is not among the {owners} there are"));
     }
     let known = pools.min(table.owner_of_pool().len() as u64);
+    let groups = (snapshot.groups.len() as u64).min(table.owner_of_group().len() as u64);
     for (_, _, claim) in table.entries() {
-        claim.is_below(known, owners).then_some(()).ok_or("a chunk names an owner or pool that is not there")?;
+        claim.is_below(known, groups).then_some(()).ok_or("a chunk names a group or pool that is not there")?;
     }
     Ok(())
 }

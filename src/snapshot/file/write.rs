@@ -95,6 +95,9 @@ fn write_chunks(table: &ChunkTable, lines: &mut Lines<impl Write>) -> io::Result
     for part in table.owner_of_pool().chunks(CHUNKS_IN_LINE) {
         lines.write(&Block::ChunkPools(part.to_vec()), MAX_LINE)?;
     }
+    if !table.owner_of_group().is_empty() {
+        lines.write(&Block::ChunkGroups(table.owner_of_group().to_vec()), MAX_LINE)?;
+    }
     cut(table, CHUNKS_IN_LINE, |columns| lines.write(&Block::Chunks(columns), MAX_LINE))
 }
 

@@ -2,7 +2,7 @@
 
 use poolscope::analysis::explain_saved;
 use poolscope::diff::Trend;
-use poolscope::report::rows::{self, ChunkFilter, Machine, PoolFilter, PoolSort};
+use poolscope::report::rows::{self, ChunkFilter, ChunkSort, ClientRow, Machine, PoolFilter, PoolKey, PoolSort};
 use poolscope::report::style::Style;
 use poolscope::report::table::{self, Page};
 use poolscope::report::{diff, explain, json, openmetrics, parquet};
@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 /// What everything is compared with.
 static SOUND: LazyLock<Snapshot> = LazyLock::new(|| {
-    let bytes: &[u8] = include_bytes!("../../saved/schema-2.zst");
+    let bytes: &[u8] = include_bytes!("../../saved/schema-3.zst");
     file::read(bytes, Wanted::ALL).expect("a sound snapshot")
 });
 
@@ -51,6 +51,7 @@ fn show(snapshot: &Snapshot) {
     shown("openmetrics", openmetrics::write([snapshot], out));
     shown("parquet", parquet::write_owners([snapshot], std::io::sink()));
     shown("parquet", parquet::write_pools([snapshot], std::io::sink()));
+    shown("parquet", parquet::write_groups([snapshot], std::io::sink()));
     show_rows(snapshot, out);
     let addresses = addresses_in(snapshot);
     for explanation in explain_saved(snapshot, &addresses) {
@@ -60,16 +61,18 @@ fn show(snapshot: &Snapshot) {
 }
 
 fn show_rows(snapshot: &Snapshot, out: &mut dyn Write) {
-    for sort in [PoolSort::Bytes, PoolSort::Used, PoolSort::Blocks, PoolSort::References, PoolSort::Address] {
+    for key in [PoolKey::Bytes, PoolKey::Age, PoolKey::Used, PoolKey::Blocks, PoolKey::References, PoolKey::Address] {
+        let sort = PoolSort { key, reverse: key == PoolKey::Used };
         let list = rows::pools(snapshot, &PoolFilter::default(), sort, Some(100));
         shown("pools", rows::write_pool_table(&list, NARROW.style, Some(80), out));
-        shown("pools as CSV", rows::write(list.rows.into_iter(), Machine::Csv, out));
+        shown("pools as CSV", rows::write(list.rows.iter().copied(), Machine::Csv, out));
+        shown("pools and clients as CSV", rows::write(list.rows.into_iter().map(ClientRow), Machine::Csv, out));
     }
     let filter = ChunkFilter { owner: Some("pool".to_owned()), ..ChunkFilter::default() };
-    shown("chunks", rows::write_chunk_table(rows::chunks(snapshot, &filter), out));
+    shown("chunks", rows::write_chunk_table(rows::chunks(snapshot, &filter, ChunkSort::Owner), out));
     let all = ChunkFilter::default();
     for format in [Machine::Ndjson, Machine::Csv, Machine::Json] {
-        shown("chunks for programs", rows::write(rows::chunks(snapshot, &all), format, out));
+        shown("chunks for programs", rows::write(rows::chunks(snapshot, &all, ChunkSort::Heap), format, out));
     }
 }
 
