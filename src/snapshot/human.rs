@@ -94,7 +94,7 @@ fn days_of_year(year: u64) -> u64 {
     if leap { 366 } else { 365 }
 }
 
-/// An age in milliseconds, as short as a column has room for: `0.4 s`, `12 s`, `48 min`, `3 h 12 min`, `2 d 4 h`.
+/// An age in milliseconds, as short as a column has room for: `0.4 s`, `12 s`, `48 min`, `3 h 12 min`, `3 h`, `2 d 4 h`.
 pub fn human_age(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
@@ -102,6 +102,7 @@ pub fn human_age(milliseconds: u64) -> String {
         _ if seconds < 10 => format!("{}.{} s", seconds, milliseconds / 100 % 10),
         (0, 0, 0..2) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min"),
+        (0, _, 0) => format!("{hours} h"),
         (0, ..) => format!("{hours} h {minutes:02} min"),
         _ => format!("{} d {hours} h", human_count(days)),
     }
