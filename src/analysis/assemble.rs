@@ -1,10 +1,15 @@
 //! From what was read to the model: states, pools, owners, sums.
 
+use super::around::Around;
 use super::breakdown::{self, HeapResidency};
+use super::explore::{explored, take_names};
 use super::findings::findings;
+use super::lost::{self, may_tell_lost};
+use super::names::{TargetNames, known_chunks};
 use super::pools;
 use super::prepared::Prepared;
 use super::reading::Reading;
+use crate::attribution::reach::reach;
 use crate::attribution::{Attribution, Claim, Group, OUTSIDE_POOLS, OwnedPool};
 use crate::malloc::chunk::{Chunk, ChunkState};
 use crate::malloc::heap::{ChunkId, Heap};
@@ -13,6 +18,7 @@ use crate::nginx::lua::name_by_contents;
 use crate::nginx::owner::{OwnerKind, Trust};
 use crate::nginx::pool::assemble as assemble_pools;
 use crate::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
+use crate::snapshot::finding::Finding;
 use crate::snapshot::model::{
     ChunkGroup, HexAddr, Layouts, OwnerSummary, PoolCheck, SCHEMA_VERSION, Snapshot, Thresholds,
 };
@@ -30,11 +36,12 @@ pub fn without_heap(prepared: &Prepared) -> Snapshot {
 /// The snapshot of what was read. `pagemap` tells what is in memory, where that can be told; with it the rows of the
 /// breakdown say how much is resident.
 pub fn with_heap(
-    prepared: &Prepared,
+    around: &Around<'_>,
     reading: Reading,
     pagemap: Option<&ReadPagemap<'_>>,
     with_chunks: bool,
 ) -> Snapshot {
+    let prepared = around.prepared;
     let Reading { heap, mut lists, mut named, problems } = reading;
     let mut snapshot = frame(prepared);
     let (heap, scanners) = Heap::settle(heap);
@@ -47,7 +54,8 @@ pub fn with_heap(
         named.extend(name_by_contents(lua, &pools));
     }
     pools::name_by_handler(prepared, &mut named);
-    let attribution = Attribution::new(&heap, pools, named);
+    let mut attribution = Attribution::new(&heap, pools, named);
+    find_holders(around, &heap, &mut attribution);
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
     snapshot.owners = owners;
@@ -65,12 +73,39 @@ pub fn with_heap(
         fixed: heap.par.thresholds_are_fixed,
     });
     snapshot.findings = findings(&snapshot, &attribution.pools, &prepared.binary);
+    add_lost(&mut snapshot, around, &attribution);
     let order = pools::sort(&mut snapshot.pools);
     if with_chunks {
         snapshot.chunks = Some(chunk_table(&heap, &attribution, &snapshot, &owner_of, [&order, &group_order]));
     }
     snapshot.books = Some(heap.books);
     snapshot
+}
+
+/// Looks for who holds what no typed path leads to. A process that is not nginx has no pools, and the owners of its chunks
+/// are not looked for.
+fn find_holders(around: &Around<'_>, heap: &Heap, attribution: &mut Attribution) {
+    let Some(nginx) = &around.prepared.nginx else { return };
+    attribution.claim_typed(heap, &known_chunks(around.prepared, around.memory));
+    if let Some(found) = explored(around.prepared, around.memory, heap, attribution) {
+        let chunks = take_names(found, attribution);
+        attribution.claim_typed(heap, &chunks);
+    }
+    let names = TargetNames::new(around.prepared, around.memory, around.thread_pointers());
+    if let Some(reached) = reach(heap, attribution, around, Some(&nginx.pools), may_tell_lost(heap)) {
+        attribution.add_reach(heap, &reached, &names);
+    }
+}
+
+/// Adds what nothing points to behind what stands out most.
+fn add_lost(snapshot: &mut Snapshot, around: &Around<'_>, attribution: &Attribution) {
+    let lost = lost::unreachable_pools(around.prepared, attribution, around.memory).into_iter();
+    let lost: Vec<Finding> = lost.chain(lost::unreferenced(&snapshot.groups)).collect();
+    let is_deleted = |finding: &Finding| {
+        matches!(finding, Finding::DeletedButReferenced { .. } | Finding::DeletedAndUnreferenced { .. })
+    };
+    let place = snapshot.findings.iter().take_while(|finding| is_deleted(finding)).count();
+    snapshot.findings.splice(place..place, lost);
 }
 
 /// What is known without any heap.

@@ -38,6 +38,8 @@ pub struct Capture {
     pub threads: usize,
     /// Bytes planned to be read during the stop.
     pub bytes_read: u64,
+    /// What was in the registers of all threads.
+    pub registers: Vec<u64>,
 }
 
 impl Capture {
@@ -84,6 +86,7 @@ pub fn capture(target: &LiveTarget, glibc: &Glibc, progress: &dyn Progress) -> R
         place: taken.place,
         threads: taken.threads,
         bytes_read: plan.planned_bytes() + taken.page_bytes,
+        registers: taken.registers,
     })
 }
 
@@ -114,6 +117,8 @@ struct Taken {
     pause: Duration,
     /// Bytes that were read apart from what was planned.
     page_bytes: u64,
+    /// What was in the registers of all threads.
+    registers: Vec<u64>,
 }
 
 /// What a rehearsal has learnt.
@@ -162,8 +167,9 @@ impl Capturer<'_> {
         let freeze = Freeze::stop(self.target.process.pid, Patience::default())?;
         let answer = self.read_stopped(&freeze, &cache, lines, plan, workspace);
         let (place, threads) = (freeze.place(), freeze.thread_ids().len());
+        let registers = freeze.registers();
         let pause = freeze.release();
-        Ok(Taken { answer, place, threads, pause, page_bytes: cache.page_bytes() })
+        Ok(Taken { answer, place, threads, pause, page_bytes: cache.page_bytes(), registers })
     }
 
     fn read_stopped(

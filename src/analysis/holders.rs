@@ -70,6 +70,7 @@ fn sorted(group: FxHashMap<Likeness<'_>, Holder>) -> Vec<Holder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribution::Held;
     use crate::nginx::owner::{NamedPool, OwnerFacts};
     use crate::nginx::pool::{Cleanup, Pool};
     use crate::nginx::request::REQUEST;
@@ -80,7 +81,7 @@ mod tests {
         let facts = OwnerFacts { age_ms: Some(age), ..OwnerFacts::default() };
         let plain = NamedPool::plain(Addr(0x10), &REQUEST, String::new());
         let named = state.map(|state| NamedPool { state: Some(state), facts, ..plain });
-        OwnedPool { pool, named }
+        OwnedPool { pool, named, held: Held::Unknown }
     }
 
     #[test]
@@ -97,8 +98,10 @@ mod tests {
             let row = |h: &Holder| format!("{} of {}: {h}", h.references, h.owner);
             holders.iter().map(row).collect()
         };
-        let words =
-            ["3 of request: 2 HTTP requests, upgraded, oldest 9.0 s", "1 of unknown_pool: 1 pool without a known owner"];
+        let words = [
+            "3 of request: 2 HTTP requests, upgraded, oldest 9.0 s",
+            "1 of unknown_pool: 1 pool without a known owner",
+        ];
         assert_eq!(shown(&found[0]), words);
         assert_eq!(shown(&found[1]), ["1 of request: 1 HTTP request, waiting for upstream, 1.0 s old"]);
         assert!(of(&pools, &[]).is_empty());

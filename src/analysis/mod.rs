@@ -1,16 +1,20 @@
 //! From a pid or a core to a snapshot. Of a live process: prepare while it runs, rehearse, stop, read, let go, and only then
 //! think. Of a core: read. What is read, and what is made of it, is the same code.
 
+mod around;
 mod assemble;
 mod breakdown;
 mod capture;
 mod core;
 mod error;
 mod explain;
+mod explore;
 mod findings;
 mod holders;
 mod live;
+mod lost;
 mod modules;
+mod names;
 mod pools;
 mod prepared;
 mod reading;
@@ -22,6 +26,7 @@ use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::Snapshot;
+use around::{Around, Stacks};
 use core::CoreTarget;
 use explain::Context;
 use live::LiveTarget;
@@ -78,10 +83,18 @@ fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> R
     let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
     let capture = capture::capture(target, glibc, progress)?;
     progress.step("putting it together");
-    let freeze = capture.freeze_info();
+    let (freeze, threads) = (capture.freeze_info(), capture.threads);
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
-    let mut snapshot = assemble::with_heap(&target.prepared, capture.reading, Some(&pagemap), with_chunks);
-    snapshot.process.threads = capture.threads;
+    let around = Around {
+        prepared: &target.prepared,
+        glibc,
+        memory: &target.memory,
+        pagemap: &pagemap,
+        registers: capture.registers,
+        stacks: Stacks::Live(target.process.pid),
+    };
+    let mut snapshot = assemble::with_heap(&around, capture.reading, Some(&pagemap), with_chunks);
+    snapshot.process.threads = threads;
     snapshot.freeze = Some(freeze);
     Ok(snapshot)
 }
@@ -123,7 +136,17 @@ fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress)
     progress.step("reading its heap");
     let reading = core::read(target, glibc)?;
     progress.step("putting it together");
-    Ok(assemble::with_heap(&target.prepared, reading, None, with_chunks))
+    let pagemap = |ranges: &[AddrRange]| target.core.pagemap(ranges);
+    let threads = target.core.threads();
+    let around = Around {
+        prepared: &target.prepared,
+        glibc,
+        memory: &target.core,
+        pagemap: &pagemap,
+        registers: threads.iter().flat_map(|thread| &thread.registers).copied().collect(),
+        stacks: Stacks::Still(threads.iter().map(|thread| thread.sp).collect()),
+    };
+    Ok(assemble::with_heap(&around, reading, None, with_chunks))
 }
 
 /// A snapshot, and what is at some addresses.

@@ -70,6 +70,11 @@ pub fn load_both(
     std::thread::scope(|scope| {
         let library = library.map(|library| scope.spawn(move || load(library, options, known, glibc_version)));
         let binary = load(binary, options, known, server_version)?;
+        if binary.debug.symbol("ngx_create_pool").is_some() {
+            // Wanted after the stop; glibc's debug info, which is larger, is read meanwhile. What is wrong with it is told
+            // where it is used.
+            let _ = binary.debug.catalogue();
+        }
         let library = match library.map(|thread| thread.join()) {
             Some(Ok(loaded)) => Some(loaded?),
             Some(Err(panic)) => std::panic::resume_unwind(panic),

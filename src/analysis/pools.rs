@@ -8,7 +8,7 @@ use crate::nginx::events;
 use crate::nginx::owner::{NamedPool, OwnerKind};
 use crate::nginx::pool::Cleanup;
 use crate::snapshot::model::HexAddr;
-use crate::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, Trust, split_path};
+use crate::snapshot::pool::{CleanupRow, Identity, PoolOwner, PoolRow, split_path};
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -32,13 +32,13 @@ impl RowMaker<'_> {
         let pool = &owned.pool;
         let named = owned.named.as_ref();
         let facts = named.map(|named| &named.facts);
-        let (path, slot) = split_path(named.map(|named| named.path.as_str()).unwrap_or_default());
+        let (path, slot) = split_path(owned.path());
         let owner = PoolOwner {
             kind: owned.kind().key.to_owned(),
             label: owned.kind().label.to_owned(),
             name: named.and_then(|named| named.name.clone()),
             state: named.and_then(|named| named.state).map(str::to_owned),
-            trust: named.map_or(Trust::Signature, |named| named.trust),
+            trust: owned.trust(),
             path,
             protocol: facts.and_then(|facts| facts.protocol).map(str::to_owned),
             handler: facts.and_then(|facts| facts.handler).map(|handler| symbol(self.prepared, handler)),

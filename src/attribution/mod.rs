@@ -1,9 +1,16 @@
 //! Who owns each chunk in use: every byte is claimed once, and what nobody claims stays visible.
 
+mod claims;
+pub mod groups;
+pub mod reach;
+
+pub use claims::{Claim, MOST_GROUPS};
+
 use crate::addr::Addr;
 use crate::malloc::heap::{ChunkId, Heap};
 use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool, OwnerKind, Trust};
 use crate::nginx::pool::Pool;
+use claims::Claims;
 use rustc_hash::FxHashMap;
 
 /// glibc's own thread caches, which lie on its heap like anybody's chunks.
@@ -11,8 +18,21 @@ pub const TCACHE: OwnerKind = OwnerKind { key: "glibc.tcache", label: "glibc's t
 /// Chunks in use that nobody claims.
 pub const OUTSIDE_POOLS: OwnerKind = OwnerKind { key: "outside_pools", label: "outside any pool", unit: None };
 
-/// How many groups can be told apart; a claim has sixteen bits for them.
-pub const MOST_GROUPS: u32 = 0xffff;
+/// Pools without a name to which nothing points.
+pub const UNREACHABLE: OwnerKind =
+    OwnerKind { key: "unreachable_pool", label: "unreachable pool: nothing points to it", unit: None };
+
+/// How a pool without a name is held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Held {
+    /// That was not looked for, or could not be told for certain.
+    #[default]
+    Unknown,
+    /// By a pointer, which this describes.
+    By(String),
+    /// By nothing: no root, no pool with a name, and no chunk that one of these leads to points into any of its chunks.
+    ByNothing,
+}
 
 /// A pool with its owner.
 #[derive(Debug)]
@@ -21,22 +41,37 @@ pub struct OwnedPool {
     pub pool: Pool,
     /// The name a root has for it, if any does.
     pub named: Option<NamedPool>,
+    /// How it is held, if it has no name.
+    pub held: Held,
 }
 
 impl OwnedPool {
     /// What kind of owner it has.
     pub fn kind(&self) -> &'static OwnerKind {
-        self.named.as_ref().map_or(&NO_KNOWN_OWNER, |named| named.kind)
+        match (&self.named, &self.held) {
+            (Some(named), _) => named.kind,
+            (None, Held::ByNothing) => &UNREACHABLE,
+            (None, _) => &NO_KNOWN_OWNER,
+        }
     }
-}
 
-/// Who a chunk belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claim {
-    /// The pool of this number.
-    Pool(u32),
-    /// The group of this number: [`Attribution::groups`].
-    Group(u32),
+    /// The typed path to it, or who points to it; empty if that is not known.
+    pub fn path(&self) -> &str {
+        match (&self.named, &self.held) {
+            (Some(named), _) => &named.path,
+            (None, Held::By(text)) => text,
+            (None, _) => "",
+        }
+    }
+
+    /// How its owner is known.
+    pub fn trust(&self) -> Trust {
+        match (&self.named, &self.held) {
+            (Some(named), _) => named.trust,
+            (None, Held::By(_)) => Trust::Referenced,
+            (None, _) => Trust::Signature,
+        }
+    }
 }
 
 /// Chunks outside pools that belong together: what each is, and how that is known.
@@ -68,65 +103,6 @@ pub struct Attribution {
     claims: Claims,
 }
 
-/// The claim on each chunk, by its number, as [`Packed`] has it: a heap can have millions, so that each takes four bytes.
-/// Plain numbers, because zeroes of these come from the kernel as they are, and take no memory where nobody claims anything.
-#[derive(Debug)]
-struct Claims {
-    arena: Vec<u32>,
-    mmapped: Vec<u32>,
-}
-
-/// A claim, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packed(u32);
-
-impl Packed {
-    const NONE: Packed = Packed(0);
-    /// Groups are few; they count down from the top.
-    const FIRST_GROUP: u32 = u32::MAX - 0xffff;
-
-    fn new(claim: Claim) -> Packed {
-        match claim {
-            Claim::Group(index) => Packed(u32::MAX - index.min(0xffff)),
-            Claim::Pool(index) => Packed(index + 1),
-        }
-    }
-
-    fn get(self) -> Option<Claim> {
-        match self {
-            Packed::NONE => None,
-            Packed(number @ Packed::FIRST_GROUP..) => Some(Claim::Group(u32::MAX - number)),
-            Packed(number) => Some(Claim::Pool(number - 1)),
-        }
-    }
-}
-
-impl Claims {
-    fn none(heap: &Heap) -> Claims {
-        Claims { arena: vec![Packed::NONE.0; heap.chunks.len()], mmapped: vec![Packed::NONE.0; heap.mmapped.len()] }
-    }
-
-    fn place(&mut self, chunk: ChunkId) -> Option<&mut u32> {
-        match chunk {
-            ChunkId::Arena(index) => self.arena.get_mut(index as usize),
-            ChunkId::Mmapped(index) => self.mmapped.get_mut(index as usize),
-        }
-    }
-
-    /// Claims a chunk; gives back who had claimed it before.
-    fn set(&mut self, chunk: ChunkId, claim: Claim) -> Option<Claim> {
-        Packed(std::mem::replace(self.place(chunk)?, Packed::new(claim).0)).get()
-    }
-
-    fn get(&self, chunk: ChunkId) -> Option<Claim> {
-        let packed = match chunk {
-            ChunkId::Arena(index) => self.arena.get(index as usize)?,
-            ChunkId::Mmapped(index) => self.mmapped.get(index as usize)?,
-        };
-        Packed(*packed).get()
-    }
-}
-
 impl Attribution {
     /// Joins pools found by signature with those found by name, and gives out the chunks.
     pub fn new(heap: &Heap, mut pools: Vec<Pool>, named: Vec<NamedPool>) -> Attribution {
@@ -144,8 +120,10 @@ impl Attribution {
             let found = std::mem::take(&mut pool.problems);
             problems.extend(found.into_iter().map(|problem| format!("the pool at {}: {problem}", pool.address)));
         }
-        let pools: Vec<OwnedPool> =
-            pools.into_iter().map(|pool| OwnedPool { named: names.remove(&pool.address), pool }).collect();
+        let pools: Vec<OwnedPool> = pools
+            .into_iter()
+            .map(|pool| OwnedPool { named: names.remove(&pool.address), pool, held: Held::Unknown })
+            .collect();
         let mut only_by_name: Vec<NamedPool> = names.into_values().collect();
         only_by_name.sort_by_key(|named| named.pool);
         let mut attribution =

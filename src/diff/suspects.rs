@@ -143,6 +143,8 @@ fn is_about(finding: &Finding, owner: &OwnerChange<'_>, name: Option<&str>) -> b
         Finding::DeletedAndUnreferenced { upstream, .. } => owner.owner == "dyups.unreferenced" && named(upstream),
         Finding::PoolsWithoutOwner { .. } => owner.owner == "unknown_pool",
         Finding::OutsidePools { .. } => owner.owner == "outside_pools",
+        Finding::UnreachablePools { .. } => owner.owner == "unreachable_pool",
+        Finding::Unreferenced { .. } => owner.owner == "unreferenced",
         Finding::LargePool { label, .. } => owner.label == label,
         Finding::FreeButKept { .. } | Finding::Unknown => false,
     }

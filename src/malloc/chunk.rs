@@ -75,6 +75,11 @@ impl ChunkState {
         ChunkState::Fencepost,
     ];
 
+    /// True if the program holds it.
+    pub fn is_in_use(self) -> bool {
+        self == ChunkState::InUse
+    }
+
     /// The name used in rows and filters.
     pub fn name(self) -> &'static str {
         match self {

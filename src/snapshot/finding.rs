@@ -76,6 +76,38 @@ pub enum Finding {
         /// Its typed path; empty if there is none.
         path: String,
     },
+    /// Pools that nothing in the process points to.
+    UnreachablePools {
+        /// How many.
+        pools: u64,
+        /// Bytes of their chunks.
+        bytes: u64,
+        /// Size of their blocks, as given to `ngx_create_pool`.
+        block_size: u64,
+        /// Functions of their cleanup handlers.
+        cleanups: Vec<String>,
+        /// What their log says was being done (`log->action`), and the function that adds to its lines (`log->handler`).
+        log: Vec<String>,
+        /// Functions and variables that their first allocations point to.
+        symbols: Vec<String>,
+        /// One of them.
+        #[serde(with = "crate::addr::hex")]
+        example: u64,
+    },
+    /// Chunks outside pools that nothing in the process points to, all of one kind.
+    Unreferenced {
+        /// What they are called.
+        name: String,
+        /// How many chunks.
+        chunks: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Size of each in bytes, header included, if all have one size.
+        size: Option<u64>,
+        /// What malloc returned for one of them.
+        #[serde(with = "crate::addr::hex")]
+        example: u64,
+    },
     /// One of a kind that only a newer version knows.
     #[serde(other)]
     Unknown,
@@ -133,8 +165,34 @@ impl fmt::Display for Finding {
             Finding::LargePool { address, label, bytes, .. } => {
                 write!(f, "the {label} pool at {address:#x} alone holds {}", human_bytes(*bytes))
             }
+            Finding::UnreachablePools { pools, bytes, block_size, .. } => write!(
+                f,
+                "{} with {} {} unreachable: nothing in the process points to {}, so that {} can never be freed ({} of {})",
+                counted(*pools, "pool"),
+                human_bytes(*bytes),
+                if *pools == 1 { "is" } else { "are" },
+                if *pools == 1 { "it" } else { "them" },
+                if *pools == 1 { "it" } else { "they" },
+                if *pools == 1 { "blocks" } else { "all with blocks" },
+                human_bytes(*block_size)
+            ),
+            Finding::Unreferenced { name, chunks, bytes, size, .. } => {
+                write!(f, "{} in {} outside pools {}", human_bytes(*bytes), counted(*chunks, "chunk"), lost(*chunks))?;
+                let is_named_by_size = name.starts_with("chunk of ");
+                match size.filter(|_| !is_named_by_size) {
+                    Some(size) => write!(f, ": {name}, {size} bytes each"),
+                    None => write!(f, ": {name}"),
+                }
+            }
             Finding::Unknown => write!(f, "something that only a newer poolscope can put into words"),
         }
+    }
+}
+
+fn lost(chunks: u64) -> &'static str {
+    match chunks {
+        1 => "is lost: nothing in the process points to it",
+        _ => "are lost: nothing in the process points to them",
     }
 }
 
@@ -152,6 +210,13 @@ impl Finding {
             }
             Finding::DeletedAndUnreferenced { path, .. } => vec![format!("{path} = 0")],
             Finding::LargePool { path, .. } if !path.is_empty() => vec![path.clone()],
+            Finding::UnreachablePools { cleanups, log, symbols, example, .. } => {
+                let named = [("cleanup handlers", cleanups), ("its log", log), ("its first allocations", symbols)];
+                let named = named.into_iter().filter(|(_, names)| !names.is_empty());
+                let named = named.map(|(what, names)| format!("{what}: {}", names.join(", ")));
+                named.chain([format!("one of them: {example:#x}")]).collect()
+            }
+            Finding::Unreferenced { example, .. } => vec![format!("one of them: {example:#x}")],
             _ => Vec::new(),
         }
     }

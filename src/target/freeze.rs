@@ -10,7 +10,7 @@
 
 use crate::addr::Addr;
 use crate::target::process::tracer_of;
-use crate::target::threads::{Stop, TracedThread, thread_pointer};
+use crate::target::threads::{Stop, TracedThread, registers, thread_pointer};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -150,6 +150,11 @@ impl Freeze {
     pub fn thread_pointers(&self) -> Vec<(i32, Addr)> {
         let alive = self.threads.iter().filter(|thread| !thread.is_gone());
         alive.filter_map(|thread| Some((thread.tid.as_raw(), Addr(thread_pointer(thread.tid)?)))).collect()
+    }
+
+    /// What is in the general registers of all threads: a pointer may be nowhere else.
+    pub fn registers(&self) -> Vec<u64> {
+        self.threads.iter().filter(|thread| !thread.is_gone()).flat_map(|thread| registers(thread.tid)).collect()
     }
 
     /// Lets the target go. Returns the longest time that any one thread stood still.

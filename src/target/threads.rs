@@ -182,3 +182,17 @@ pub(super) fn thread_pointer(tid: Pid) -> Option<u64> {
 pub(super) fn thread_pointer(_tid: Pid) -> Option<u64> {
     None
 }
+
+/// The general registers of a thread, which must be stopped and traced by the calling thread; none if it is gone.
+pub(super) fn registers(tid: Pid) -> Vec<u64> {
+    /// More words than any machine has general registers.
+    const MOST: usize = 64;
+    /// `NT_PRSTATUS` of Linux' `include/uapi/linux/elf.h`: the general registers.
+    const GENERAL: usize = 1;
+    let mut words = [0u64; MOST];
+    let mut place = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
+    // SAFETY: the kernel writes at most `iov_len` bytes to `words` and the length to `place`; both outlive the call.
+    let answer = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid.as_raw(), GENERAL, &raw mut place) };
+    let filled = if answer < 0 { 0 } else { place.iov_len / size_of::<u64>() };
+    words.into_iter().take(filled).collect()
+}

@@ -33,6 +33,8 @@ pub struct CoreThread {
     pub pc: Addr,
     /// Stack pointer.
     pub sp: Addr,
+    /// All general registers, in the kernel's order.
+    pub registers: Vec<u64>,
 }
 
 /// Offset of the registers in `struct elf_prstatus`.
@@ -48,6 +50,7 @@ impl CoreThread {
             thread_pointer: thread_pointer(&register)?,
             pc: Addr(register(PC)?),
             sp: Addr(register(SP)?),
+            registers: (0..COUNT).map_while(register).collect(),
         })
     }
 }
@@ -55,12 +58,18 @@ impl CoreThread {
 /// Numbers in `struct user_regs_struct` of x86_64.
 #[cfg(target_arch = "x86_64")]
 const PC: usize = 16;
+/// How many registers there are.
+#[cfg(target_arch = "x86_64")]
+const COUNT: usize = 27;
 #[cfg(target_arch = "x86_64")]
 const SP: usize = 19;
 
 /// Numbers in `struct user_pt_regs` of aarch64.
 #[cfg(not(target_arch = "x86_64"))]
 const PC: usize = 32;
+/// How many registers there are.
+#[cfg(not(target_arch = "x86_64"))]
+const COUNT: usize = 34;
 #[cfg(not(target_arch = "x86_64"))]
 const SP: usize = 31;
 

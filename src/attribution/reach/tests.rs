@@ -1,0 +1,212 @@
+//! Small processes, whole: a heap of ten chunks and a page of variables.
+
+use super::*;
+use crate::addr::AddrRange;
+use crate::attribution::claims::Claim;
+use crate::attribution::{Held, OwnedPool};
+use crate::malloc::arena::Par;
+use crate::malloc::books::Books;
+use crate::malloc::chunk::{Chunk, PREV_INUSE};
+use crate::malloc::heap::SettledRegion;
+use crate::malloc::region::Region;
+use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool};
+use crate::nginx::pool::Pool;
+use crate::target::image::Image;
+use crate::target::memory::Fault;
+use crate::target::pagemap::Pagemap;
+use std::sync::Mutex;
+
+const HEAP: u64 = 0x5555_0000_0000;
+const VARIABLES: u64 = 0x5554_0000_0000;
+const SIZE: u64 = 0x100;
+const COUNT: u64 = 10;
+/// The only free one.
+const FREE: u64 = 6;
+/// The pool with a name, and two without.
+const NAMED: u64 = 7;
+const POOLS: [u64; 2] = [4, 5];
+
+fn memory_of(chunk: u64) -> Addr {
+    Addr(HEAP + chunk * SIZE + 16)
+}
+
+fn heap() -> Heap {
+    let state = |chunk| if chunk == FREE { ChunkState::Free } else { ChunkState::InUse };
+    let range = AddrRange::sized(Addr(HEAP), COUNT * SIZE);
+    Heap {
+        arenas: Vec::new(),
+        par: Par::default(),
+        regions: vec![SettledRegion {
+            region: Region { arena: 0, chunks: range, overhead: 0, is_brk: true },
+            walked: range,
+            chunks: 0..COUNT as usize,
+        }],
+        chunks: (0..COUNT).map(|chunk| Chunk::new(memory_of(chunk), SIZE, state(chunk))).collect(),
+        mmapped: Vec::new(),
+        tcaches: Vec::new(),
+        linking: None,
+        books: Books::default(),
+    }
+}
+
+fn attribution(heap: &Heap) -> Attribution {
+    let pool = |chunk: u64| Pool {
+        address: memory_of(chunk),
+        block_size: 200,
+        blocks: vec![ChunkId::Arena(chunk as u32)],
+        block_bytes: SIZE,
+        ..Pool::default()
+    };
+    let named = NamedPool::plain(memory_of(NAMED), &NO_KNOWN_OWNER, "ngx_cycle->pool".to_owned());
+    Attribution::new(heap, POOLS.into_iter().chain([NAMED]).map(pool).collect(), vec![named])
+}
+
+/// A process, and what happens to it while we wait.
+struct Process {
+    image: Mutex<Image>,
+    meanwhile: fn(&mut Image),
+    is_live: bool,
+    freed: Vec<Addr>,
+}
+
+impl Memory for Process {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.image.lock().unwrap().read(address, buffer)
+    }
+}
+
+fn pagemap(_: &[AddrRange]) -> Pagemap {
+    Pagemap::of_presence(4096, &[], &[])
+}
+
+impl Surroundings for Process {
+    fn memory(&self) -> &(dyn Memory + Sync) {
+        self
+    }
+
+    fn pagemap(&self) -> &ReadPagemap<'_> {
+        &pagemap
+    }
+
+    fn roots(&self, _: &Heap) -> Vec<RootRange> {
+        vec![RootRange { range: AddrRange::sized(Addr(VARIABLES), 4096), kind: RootKind::Variables }]
+    }
+
+    fn registers(&self) -> &[u64] {
+        &[]
+    }
+
+    fn freed_now(&self, _: &Heap) -> Vec<Addr> {
+        self.freed.clone()
+    }
+
+    fn wait(&self) -> bool {
+        (self.meanwhile)(&mut self.image.lock().unwrap());
+        self.is_live
+    }
+
+    fn page_size(&self) -> u64 {
+        4096
+    }
+
+    fn threads(&self) -> usize {
+        2
+    }
+}
+
+/// A process in which `pointers` (from chunk, to chunk; `None` is a variable) stand.
+fn process(pointers: &[(Option<u64>, u64)]) -> Process {
+    let mut image = Image::new();
+    image.map(Addr(VARIABLES), vec![0; 4096]);
+    image.map(Addr(HEAP), vec![0; 4096]);
+    for chunk in 0..COUNT {
+        let flag = if chunk == FREE + 1 { 0 } else { PREV_INUSE };
+        image.write_u64(Addr(HEAP + chunk * SIZE + 8), SIZE | flag);
+    }
+    for (number, (from, to)) in pointers.iter().enumerate() {
+        let at = from.map_or(Addr(VARIABLES), |chunk| memory_of(chunk) + 16) + number as u64 * 8;
+        image.write_u64(at, memory_of(*to).0 + 0x20);
+    }
+    Process { image: Mutex::new(image), meanwhile: |_| (), is_live: false, freed: Vec::new() }
+}
+
+/// Chunks and pools that nothing holds, by their chunks.
+fn lost_in(process: &Process) -> Vec<u64> {
+    let heap = heap();
+    let attribution = attribution(&heap);
+    let reached = reach(&heap, &attribution, process, None, true).unwrap();
+    let lost =
+        (0..reached.holders.len() as u32).filter(|node| reached.holders[*node as usize] == Some(Holder::Nothing));
+    let chunk = |node| match reached.nodes.get(node) {
+        Some(Node::Chunk(ChunkId::Arena(chunk))) => u64::from(chunk),
+        Some(Node::Pool(pool)) => (attribution.pools[pool as usize].pool.address.0 - HEAP) / SIZE,
+        other => panic!("{other:?}"),
+    };
+    let mut lost: Vec<u64> = lost.map(chunk).collect();
+    lost.sort_unstable();
+    lost
+}
+
+#[test]
+fn what_a_chain_from_a_root_leads_to_is_held_and_a_circle_is_not() {
+    let held = [(None, 0), (Some(0), 1), (Some(1), 4), (Some(4), 8)];
+    let lost = [(Some(2), 3), (Some(3), 2), (Some(5), 5), (Some(FREE), 5), (Some(5), 9)];
+    let process = process(&[held.as_slice(), &lost].concat());
+    assert_eq!(lost_in(&process), [2, 3, 5, 9]);
+}
+
+#[test]
+fn a_pool_with_a_name_holds_what_it_points_to() {
+    assert_eq!(lost_in(&process(&[(Some(NAMED), 5), (Some(5), 9), (Some(NAMED), 0)])), [1, 2, 3, 4, 8]);
+}
+
+const MOST_HELD: [(Option<u64>, u64); 6] = [(None, 0), (None, 1), (None, 2), (None, 3), (None, 4), (None, 8)];
+
+fn live(meanwhile: fn(&mut Image)) -> Process {
+    Process { meanwhile, is_live: true, ..process(&MOST_HELD) }
+}
+
+#[test]
+fn what_stays_as_it_is_through_two_looks_is_lost() {
+    assert_eq!(lost_in(&live(|_| ())), [5, 9]);
+}
+
+#[test]
+fn a_pointer_that_comes_back_proves_that_it_was_only_on_its_way() {
+    let process = live(|image| {
+        image.write_u64(Addr(VARIABLES + 0x800), memory_of(5).0);
+    });
+    assert_eq!(lost_in(&process), [9]);
+}
+
+#[test]
+fn what_changes_is_not_lost_and_neither_is_what_it_points_to() {
+    let process = live(|image| {
+        image.write_u64(memory_of(5) + 0x40, memory_of(9).0);
+    });
+    assert_eq!(lost_in(&process), Vec::<u64>::new());
+}
+
+#[test]
+fn a_chunk_that_malloc_has_joined_with_another_is_not_lost() {
+    let process = live(|image| {
+        image.write_u64(Addr(HEAP + 8 * SIZE + 8), 2 * SIZE | PREV_INUSE);
+    });
+    assert_eq!(lost_in(&process), [5]);
+}
+
+#[test]
+fn a_chunk_that_was_freed_since_is_not_lost() {
+    let process = Process { freed: vec![memory_of(9)], ..live(|_| ()) };
+    assert_eq!(lost_in(&process), [5]);
+}
+
+#[test]
+fn of_a_heap_that_is_not_whole_nothing_is_said_to_be_lost() {
+    let heap = heap();
+    let attribution = attribution(&heap);
+    let reached = reach(&heap, &attribution, &process(&[]), None, false).unwrap();
+    assert!(reached.holders.iter().all(|holder| *holder != Some(Holder::Nothing)));
+    let OwnedPool { held, .. } = &attribution.pools[0];
+    assert_eq!((held, attribution.claim(ChunkId::Arena(4))), (&Held::Unknown, Some(Claim::Pool(0))));
+}

@@ -1,0 +1,116 @@
+//! Pools and other memory that nobody points to are told from all the rest, by the same process that says what it has lost.
+
+use poolscope::analysis::{Options, Silent, take};
+use poolscope::debug::SearchOptions;
+use poolscope::snapshot::finding::Finding;
+use poolscope::snapshot::model::{ChunkGroup, Snapshot};
+use poolscope_fixtures::{Habit, Nginx};
+use std::collections::BTreeSet;
+
+fn snapshot_of(pid: i32) -> Snapshot {
+    let options = Options { debug: SearchOptions::from_environment(), ..Options::default() };
+    take(pid, &options, &Silent).unwrap()
+}
+
+fn worker_snapshot(nginx: &Nginx) -> Snapshot {
+    snapshot_of(nginx.worker_pid().unwrap() as i32)
+}
+
+fn unreachable(snapshot: &Snapshot) -> BTreeSet<u64> {
+    let pools = snapshot.pools.iter().filter(|pool| pool.owner.kind == "unreachable_pool");
+    pools.map(|pool| pool.address.0).collect()
+}
+
+fn group<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a ChunkGroup> {
+    snapshot.groups.iter().find(|group| group.owner == "unreferenced" && group.name == name)
+}
+
+/// Bytes in use that have an owner, in per mille.
+fn owned(snapshot: &Snapshot) -> u64 {
+    let unknown =
+        snapshot.owners.iter().filter(|owner| ["outside_pools", "unknown_pool"].contains(&owner.owner.as_str()));
+    let unknown: u64 = unknown.map(|owner| owner.bytes).sum();
+    1000 - unknown * 1000 / snapshot.in_use_bytes().max(1)
+}
+
+#[test]
+fn leaked_pools_and_no_others_are_unreachable() {
+    let nginx = Nginx::builder().start().unwrap();
+    for habit in ["static", "location", "opaque"] {
+        nginx.make_habit(habit, 1).unwrap();
+    }
+    for habit in ["array", "queue", "rbtree", "list", "hash", "malloced", "timer", "leaked"] {
+        nginx.make_habit(habit, 7).unwrap();
+    }
+    let habits = nginx.habits().unwrap();
+    let leaked: BTreeSet<u64> =
+        habits.iter().filter(|habit| habit.habit == "leaked").map(|habit: &Habit| habit.pool).collect();
+    let snapshot = worker_snapshot(&nginx);
+    assert_eq!(unreachable(&snapshot), leaked);
+    let found = snapshot.findings.iter().find_map(|finding| match finding {
+        Finding::UnreachablePools { pools, bytes, block_size, cleanups, .. } => {
+            Some((*pools, *bytes, *block_size, cleanups))
+        }
+        _ => None,
+    });
+    let stated: u64 = habits.iter().filter(|habit| habit.habit == "leaked").map(|habit| habit.bytes).sum();
+    let (pools, bytes, block_size, cleanups) = found.expect("the lost pools stand out");
+    assert_eq!((pools, bytes, block_size), (7, stated, 1808));
+    assert!(!cleanups.is_empty(), "they have a cleanup handler");
+}
+
+#[test]
+fn what_was_lost_outside_pools_is_counted_by_kind() {
+    let nginx = Nginx::builder().start().unwrap();
+    for (what, count, size) in [("session", 120, 0), ("block", 700, 200), ("plain", 300, 2500)] {
+        nginx.lose(what, count, size).unwrap();
+    }
+    let snapshot = worker_snapshot(&nginx);
+    let count = |name: &str| group(&snapshot, name).map_or(0, |group| group.chunks);
+    // A stale word in memory that was allocated and never written may hold the address of one or two.
+    let is_nearly = |name: &str, lost: u64| (lost - lost / 25..=lost).contains(&count(name));
+    for (name, lost) in [("SSL_SESSION", 120), ("ngx_http_habits_lost_ops", 700), ("chunk of 2512 bytes", 300)] {
+        assert!(is_nearly(name, lost), "{name}: {}\n{:#?}", count(name), snapshot.groups);
+    }
+    let named: Vec<(&str, u64)> = snapshot
+        .findings
+        .iter()
+        .filter_map(|finding| match finding {
+            Finding::Unreferenced { name, chunks, .. } => Some((name.as_str(), *chunks)),
+            _ => None,
+        })
+        .collect();
+    for name in ["SSL_SESSION", "ngx_http_habits_lost_ops", "chunk of 2512 bytes"] {
+        assert!(named.contains(&(name, count(name))), "{named:?}");
+    }
+}
+
+#[test]
+fn nearly_all_that_is_in_use_has_an_owner_in_worker_and_master() {
+    let nginx = Nginx::builder().start().unwrap();
+    let worker = worker_snapshot(&nginx);
+    let master = snapshot_of(nginx.master_pid() as i32);
+    assert!(owned(&worker) >= 990, "{:#?}", worker.groups);
+    assert!(owned(&master) >= 990, "{:#?}", master.groups);
+    assert_eq!((unreachable(&worker), unreachable(&master)), (BTreeSet::new(), BTreeSet::new()));
+}
+
+#[test]
+fn no_pool_of_a_worker_at_work_is_called_unreachable() {
+    let nginx = Nginx::builder().start().unwrap();
+    let worker = nginx.worker_pid().unwrap() as i32;
+    let url = format!("https://127.0.0.1:{}/small", nginx.ports().https);
+    let mut load = std::process::Command::new("wrk")
+        .args(["--threads", "1", "--connections", "32", "--duration", "300s", &url])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("wrk is there: fixtures/prerequisites.sh tests");
+    for _ in 0..100 {
+        let snapshot = snapshot_of(worker);
+        assert_eq!(unreachable(&snapshot), BTreeSet::new(), "{:#?}", snapshot.findings);
+        let lost: Vec<_> = snapshot.groups.iter().filter(|group| group.owner == "unreferenced").collect();
+        assert!(lost.is_empty(), "{lost:#?}");
+    }
+    load.kill().unwrap();
+    load.wait().unwrap();
+}
