@@ -6,6 +6,7 @@ use super::reading::{Reader, Reading};
 use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
+use crate::malloc::walk::PayloadVisitor;
 use crate::nginx::scan::PoolScanner;
 use crate::snapshot::model::FreezeInfo;
 use crate::target::cache::PageCache;
@@ -144,7 +145,7 @@ impl Capturer<'_> {
             let workspace = Workspace::for_plan(&nothing, 1, &|| self.reader.scanner());
             let source = self.reader.source(&prepared.maps, &[], &recorder, &[]);
             let Ok(reading) = self.reader.read(&source, &nothing, workspace, drop) else { continue };
-            let wanted = self.reader.pools.wanted();
+            let wanted = self.reader.scanner().wanted();
             let lines = recorder.lines();
             let plan = Rehearsal::of(&reading.heap, wanted, &lines, threads());
             // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
