@@ -294,6 +294,22 @@ pub fn busy() -> Snapshot {
         Finding::PoolsWithoutOwner { pools: 2, bytes: 16_448 },
         Finding::OutsidePools { chunks: 70_090, bytes: 29_931_680, percent: 76 },
         Finding::FreeButKept { bytes: 193 * MIB, resident: Some(190 * MIB) },
+        Finding::UnreachablePools {
+            pools: 7,
+            bytes: 45_920,
+            block_size: 1808,
+            cleanups: vec!["ngx_pool_cleanup_file".to_owned()],
+            log: vec!["reading client request line".to_owned()],
+            symbols: vec!["ngx_http_core_module".to_owned()],
+            example: 0x55d0_c7ff_5010,
+        },
+        Finding::Unreferenced {
+            name: "SSL_SESSION".to_owned(),
+            chunks: 1200,
+            bytes: 1_132_800,
+            size: Some(944),
+            example: 0x55d0_c7ff_9010,
+        },
         Finding::LargePool {
             address: 0x55d0_c7ff_1010,
             label: "request".into(),
