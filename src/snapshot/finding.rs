@@ -174,7 +174,7 @@ impl fmt::Display for Finding {
                 if *pools == 1 { "it" } else { "them" },
                 if *pools == 1 { "it" } else { "they" },
                 if *pools == 1 { "blocks" } else { "all with blocks" },
-                human_bytes(*block_size)
+                counted(*block_size, "byte")
             ),
             Finding::Unreferenced { name, chunks, bytes, size, .. } => {
                 write!(f, "{} in {} outside pools {}", human_bytes(*bytes), counted(*chunks, "chunk"), lost(*chunks))?;

@@ -15,6 +15,9 @@ use crate::snapshot::model::{OwnerSummary, Snapshot};
 /// Owners beyond these are summed up in one row; the first screen is for what matters.
 const MOST_ROWS: usize = 14;
 
+/// What is outside pools and less than one part in so many has no row of its own.
+const LEAST_PART: u64 = 1000;
+
 pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
     let style = page.style;
     if snapshot.owners.is_empty() {
@@ -28,7 +31,7 @@ pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
     };
     let parts = Parts::of(snapshot);
     let with_groups = !outside::is_shown(snapshot, page);
-    let shown = shown(&snapshot.owners);
+    let shown = shown(&snapshot.owners, total);
     for owner in &shown {
         grid.row(row(&label(owner, &parts, with_groups, (total, style)), &[*owner], total, scope));
     }
@@ -56,10 +59,15 @@ fn title(snapshot: &Snapshot) -> &'static str {
     }
 }
 
-/// The largest owners that are pools, then the largest of what is outside pools.
-fn shown(owners: &[OwnerSummary]) -> Vec<&OwnerSummary> {
+/// The largest owners that are pools, then the largest of what is outside pools. Of what is outside, a process has a dozen
+/// kinds with some kilobytes each: these are left to the last row, if that saves any.
+fn shown(owners: &[OwnerSummary], total: u64) -> Vec<&OwnerSummary> {
     let mut largest: Vec<&OwnerSummary> = owners.iter().collect();
     largest.sort_by_key(|owner| std::cmp::Reverse(owner.bytes));
+    let is_small = |owner: &OwnerSummary| owner.pools == 0 && owner.bytes < total / LEAST_PART;
+    if owners.iter().filter(|owner| is_small(owner)).count() > 1 {
+        largest.retain(|owner| !is_small(owner));
+    }
     let keep = if largest.len() > MOST_ROWS { MOST_ROWS - 1 } else { MOST_ROWS };
     largest.truncate(keep);
     largest.sort_by_key(|owner| owner.pools == 0);
@@ -81,7 +89,10 @@ fn row(label: &str, owners: &[&OwnerSummary], total: u64, scope: Scope) -> Vec<S
 /// What it is; below that, whose pools they are and which chunks they mostly consist of. Of a small owner that is one line.
 fn label(owner: &OwnerSummary, parts: &Parts<'_>, with_groups: bool, (total, style): (u64, Style)) -> String {
     let mut label = format!("  {}{}", owner.label, parts.mark(&owner.owner));
-    let most = if owner.bytes >= total / 100 { usize::MAX } else { 1 };
+    let most = match owner.bytes >= total / 100 {
+        true => usize::MAX,
+        false => usize::from(owner.pools > 0),
+    };
     let details = parts.lines(owner, with_groups, style).into_iter().take(most).chain(main_bucket(owner, total, style));
     for detail in details {
         label.push_str("\n    ");

@@ -216,6 +216,7 @@ pub fn built_in() -> Snapshot {
     let mut snapshot = loaded();
     snapshot.layouts.nginx = LayoutSource {
         kind: "built_in".into(),
+        verified_by: Some("memory".into()),
         problem: Some("no debug info for /usr/sbin/nginx".into()),
         ..dwarf("")
     };
