@@ -41,9 +41,11 @@ pub enum Stacks {
 }
 
 impl Around<'_> {
-    /// Thread pointers: on x86_64 one of the registers, which leads to a word that holds itself (glibc `tcbhead_t.self`).
+    /// Thread pointers: on x86_64 one of the registers, which leads to two words that hold itself (glibc `tcbhead_t.tcb` and
+    /// `.self`). One alone is no proof: so does the head of an empty queue.
     pub fn thread_pointers(&self) -> Vec<Addr> {
-        let leads_to_itself = |pointer: &Addr| self.memory.read_pointer(*pointer) == Ok(*pointer);
+        let holds = |at: Addr, pointer: Addr| self.memory.read_pointer(at) == Ok(pointer);
+        let leads_to_itself = |pointer: &Addr| holds(*pointer, *pointer) && holds(*pointer + 16, *pointer);
         self.registers
             .iter()
             .map(|word| Addr(*word))

@@ -3,7 +3,7 @@
 use super::holders;
 use super::modules::LoadedModule;
 use crate::addr::Addr;
-use crate::attribution::OwnedPool;
+use crate::attribution::{OwnedPool, TCACHE};
 use crate::nginx::dyups::{DELETING, UNREFERENCED};
 use crate::nginx::owner::OwnerKind;
 use crate::snapshot::finding::Finding;
@@ -147,10 +147,11 @@ fn pools_without_owner(owners: &[OwnerSummary]) -> Option<Finding> {
 
 fn outside_pools(snapshot: &Snapshot) -> Option<Finding> {
     let has_pools = !snapshot.pools.is_empty();
-    let outside = snapshot.owners.iter().find(|owner| owner.owner == crate::attribution::OUTSIDE_POOLS.key)?;
-    let percent = outside.bytes * 100 / snapshot.in_use_bytes().max(1);
-    let is_notable = has_pools && outside.bytes >= NOTABLE_BYTES && percent >= NOTABLE_PERCENT;
-    is_notable.then_some(Finding::OutsidePools { chunks: outside.chunks, bytes: outside.bytes, percent })
+    let outside = || snapshot.owners.iter().filter(|owner| owner.pools == 0 && owner.owner != TCACHE.key);
+    let bytes: u64 = outside().map(|owner| owner.bytes).sum();
+    let percent = bytes.saturating_mul(100) / snapshot.in_use_bytes().max(1);
+    let is_notable = has_pools && bytes >= NOTABLE_BYTES && percent >= NOTABLE_PERCENT;
+    is_notable.then(|| Finding::OutsidePools { chunks: outside().map(|owner| owner.chunks).sum(), bytes, percent })
 }
 
 fn free_but_kept(snapshot: &Snapshot) -> Option<Finding> {

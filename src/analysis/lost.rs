@@ -10,10 +10,15 @@ use crate::snapshot::model::ChunkGroup;
 use crate::target::memory::{Memory, word_at};
 use rustc_hash::FxHashMap;
 
-/// Fewer chunks of one kind are not spoken of.
+/// Fewer chunks of one kind are not spoken of, unless they are large.
 const NOTABLE_CHUNKS: u64 = 16;
 /// Nor are fewer bytes.
 const NOTABLE_BYTES: u64 = 64 << 10;
+/// So many bytes are spoken of however few chunks they are.
+const LARGE_BYTES: u64 = 1 << 20;
+
+/// More kinds of lost pools than this are told apart by less.
+const MOST_KINDS: usize = 8;
 
 /// So many bytes behind a pool's header are looked at for what it was made for.
 const LOOKED_AT: u64 = 256;
@@ -31,11 +36,11 @@ struct Signature {
 
 /// Pools that nothing points to, by what they look like, most bytes first.
 pub fn unreachable_pools(prepared: &Prepared, attribution: &Attribution, memory: &dyn Memory) -> Vec<Finding> {
-    let mut groups: FxHashMap<Signature, (u64, u64, Addr)> = FxHashMap::default();
-    for owned in attribution.pools.iter().filter(|owned| owned.named.is_none() && owned.held == Held::ByNothing) {
-        let group = groups.entry(signature(prepared, owned, memory)).or_insert((0, 0, owned.pool.address));
-        group.0 += 1;
-        group.1 += owned.pool.bytes();
+    let lost = || attribution.pools.iter().filter(|owned| owned.named.is_none() && owned.held == Held::ByNothing);
+    let mut groups = grouped(lost().map(|owned| (signature(prepared, owned, memory), owned)));
+    if groups.len() > MOST_KINDS {
+        // What requests were doing and what they held differs; what pools were made as does not.
+        groups = grouped(lost().map(|owned| (plain_signature(prepared, owned), owned)));
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, (_, bytes, example))| (std::cmp::Reverse(*bytes), *example));
@@ -51,11 +56,23 @@ pub fn unreachable_pools(prepared: &Prepared, attribution: &Attribution, memory:
     groups.into_iter().map(finding).collect()
 }
 
+/// How many pools have each signature, their bytes together, and the address of one.
+fn grouped<'a>(pools: impl Iterator<Item = (Signature, &'a OwnedPool)>) -> FxHashMap<Signature, (u64, u64, Addr)> {
+    let mut groups: FxHashMap<Signature, (u64, u64, Addr)> = FxHashMap::default();
+    for (signature, owned) in pools {
+        let group = groups.entry(signature).or_insert((0, 0, owned.pool.address));
+        group.0 += 1;
+        group.1 = group.1.saturating_add(owned.pool.bytes());
+    }
+    groups
+}
+
 /// Groups of chunks that nothing points to, as far as they are notable, most bytes first.
 pub fn unreferenced(groups: &[ChunkGroup]) -> Vec<Finding> {
     let is_notable = |group: &&ChunkGroup| {
         let is_head = group.owner == UNREFERENCED.key && !group.name.starts_with("held by ");
-        is_head && group.chunks >= NOTABLE_CHUNKS && group.bytes >= NOTABLE_BYTES
+        let is_many = group.chunks >= NOTABLE_CHUNKS && group.bytes >= NOTABLE_BYTES;
+        is_head && (is_many || group.bytes >= LARGE_BYTES)
     };
     let finding = |group: &ChunkGroup| Finding::Unreferenced {
         name: group.name.clone(),
@@ -68,16 +85,20 @@ pub fn unreferenced(groups: &[ChunkGroup]) -> Vec<Finding> {
 }
 
 fn signature(prepared: &Prepared, owned: &OwnedPool, memory: &dyn Memory) -> Signature {
+    Signature {
+        log: log_words(prepared, owned, memory).unwrap_or_default(),
+        symbols: symbols(prepared, owned, memory),
+        ..plain_signature(prepared, owned)
+    }
+}
+
+/// What does not change over a pool's life but for its cleanups.
+fn plain_signature(prepared: &Prepared, owned: &OwnedPool) -> Signature {
     let mut cleanups: Vec<String> =
         owned.pool.cleanups.iter().filter_map(|cleanup| symbol(prepared, cleanup.handler)).collect();
     cleanups.sort_unstable();
     cleanups.dedup();
-    Signature {
-        block_size: owned.pool.block_size,
-        cleanups,
-        log: log_words(prepared, owned, memory).unwrap_or_default(),
-        symbols: symbols(prepared, owned, memory),
-    }
+    Signature { block_size: owned.pool.block_size, cleanups, log: Vec::new(), symbols: Vec::new() }
 }
 
 /// The symbol that begins at an address.
@@ -98,10 +119,11 @@ fn log_words(prepared: &Prepared, owned: &OwnedPool, memory: &dyn Memory) -> Opt
     Some([action, handler].into_iter().flatten().collect())
 }
 
-/// A string of the binary or a module.
+/// A string constant of the binary or a module: what can be written may hold anything, a client's words as well.
 fn text(prepared: &Prepared, at: Addr, memory: &dyn Memory) -> Option<String> {
     const LONGEST: u64 = 64;
     let module = prepared.modules().find(|module| module.span.contains(at))?;
+    prepared.maps.at(at).filter(|mapping| !mapping.writable)?;
     let mut bytes = vec![0; LONGEST.min(module.span.end.0 - at.0) as usize];
     memory.read(at, &mut bytes).ok()?;
     let end = bytes.iter().position(|byte| *byte == 0)?;
@@ -114,7 +136,9 @@ fn text(prepared: &Prepared, at: Addr, memory: &dyn Memory) -> Option<String> {
 fn symbols(prepared: &Prepared, owned: &OwnedPool, memory: &dyn Memory) -> Vec<String> {
     let Some(nginx) = &prepared.nginx else { return Vec::new() };
     let header = nginx.pools.header;
-    let length = owned.pool.block_size.saturating_sub(header).min(LOOKED_AT);
+    // Behind what was handed out lies what the memory held before.
+    let handed_out = owned.pool.block_size.min(owned.pool.used);
+    let length = handed_out.saturating_sub(header).min(LOOKED_AT);
     let range = AddrRange::sized(owned.pool.address + header, length);
     let mut bytes = vec![0; range.len() as usize];
     if memory.read(range.start, &mut bytes).is_err() {

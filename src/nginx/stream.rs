@@ -25,6 +25,8 @@ pub struct StreamLayout {
     peer_name: Option<u64>,
     connected: Option<Bits>,
     resolved: Option<u64>,
+    /// Whether what clients ask for is to be shown: a server that was resolved for one request can be that.
+    shows_clients: bool,
     resolving: Option<u64>,
     configuration: Option<u64>,
     host: Option<Text>,
@@ -44,6 +46,7 @@ impl StreamLayout {
             peer_name: upstream.offset("peer.name"),
             connected: upstream.bits("connected"),
             resolved: upstream.offset("resolved"),
+            shows_clients: nginx.show_clients,
             resolving: Fields::of(nginx, "ngx_stream_upstream_resolved_t").offset("ctx"),
             configuration: upstream.offset("upstream"),
             host: Fields::of(nginx, "ngx_stream_upstream_srv_conf_s").text("host"),
@@ -62,6 +65,7 @@ impl StreamLayout {
             peer_name: None,
             connected: None,
             resolved: None,
+            shows_clients: false,
             resolving: None,
             configuration: None,
             host: None,
@@ -106,6 +110,9 @@ impl StreamLayout {
             })
         });
         configured.or_else(|| {
+            if !self.shows_clients && pointer(memory, upstream, self.resolved).is_some() {
+                return None;
+            }
             let (length, data) = self.text?.read(memory, pointer(memory, upstream, self.peer_name)?)?;
             read_name(memory, data, length)
         })

@@ -16,6 +16,8 @@ pub struct UpstreamLayout {
     /// Set from the start of the upstream's work to its end.
     cleanup: Option<u64>,
     resolved: Option<u64>,
+    /// Whether what clients ask for is to be shown: a server that was resolved for one request can be that.
+    shows_clients: bool,
     resolving: Option<u64>,
     upgrade: Option<Bits>,
     request_sent: Option<Bits>,
@@ -79,6 +81,7 @@ impl UpstreamLayout {
             peer_name: fields.offset("peer.name"),
             cleanup: fields.offset("cleanup"),
             resolved: fields.offset("resolved"),
+            shows_clients: nginx.show_clients,
             resolving: Fields::of(nginx, "ngx_http_upstream_resolved_t").offset("ctx"),
             upgrade: fields.bits("upgrade"),
             request_sent: fields.bits("request_sent"),
@@ -98,6 +101,7 @@ impl UpstreamLayout {
             peer_name: None,
             cleanup: Some(8),
             resolved: None,
+            shows_clients: false,
             resolving: None,
             upgrade: None,
             request_sent: None,
@@ -134,11 +138,15 @@ impl UpstreamLayout {
         Some(if has(self.header_sent)? { Stage::ReadingBody } else { Stage::ReadingHeader })
     }
 
-    /// The upstream's name by its configuration, or else the server's address.
+    /// The upstream's name by its configuration, or else the server's address; not that of a server that was looked up for
+    /// this request (`proxy_pass http://$http_host`), which the client may have chosen.
     pub fn name(&self, scene: &Scene<'_>, upstream: Addr) -> Option<String> {
         let configured = pointer(scene.memory, upstream, self.configuration);
         let configured = configured.and_then(|configuration| self.configured_name(scene, configuration));
         configured.or_else(|| {
+            if !self.shows_clients && pointer(scene.memory, upstream, self.resolved).is_some() {
+                return None;
+            }
             let name = pointer(scene.memory, upstream, self.peer_name)?;
             let (length, data) = self.text?.read(scene.memory, name)?;
             read_name(scene.memory, data, length)

@@ -38,6 +38,10 @@ impl Attribution {
                 self.groups.push(Group { kind, name: name.clone(), trust, path: typed.path.clone() });
                 self.groups.len() as u32 - 1
             });
+            // A group is known as well as the one of it that is known worst.
+            if let Some(group) = self.groups.get_mut(number as usize).filter(|_| typed.inferred) {
+                group.trust = group.trust.max(Trust::InferredPath);
+            }
             self.claim_for_group(id, number);
         }
     }

@@ -8,6 +8,7 @@ use super::lookup::Lookup;
 use super::modules::{FileId, NginxModuleInfo, VariablesByAddress, variables_by_address};
 use super::shape::{Held, Origin, Shape, ShapeId, What};
 use super::shapes::{Module, Shapes};
+use super::steps::LARGEST;
 use super::{Budget, Exploration, FoundChunk, FoundPool, Input, Place};
 use crate::addr::Addr;
 use crate::target::cache::PageCache;
@@ -173,7 +174,7 @@ impl<'a> Explorer<'a> {
 
     /// The object, or one that is chained to it, if it has a pointer to something that was not found yet.
     fn worth_visiting(&self, node: Node) -> Option<Node> {
-        let shape = self.shapes.get(node.shape)?;
+        let shape = self.shapes.get(node.shape).filter(|shape| shape.size <= LARGEST)?;
         let link = shape.members.get(node.step.member as usize).map(|member| member.offset);
         let is_chain = node.row > 1 && node.step.how == How::Pointer;
         let mut at = node.address;

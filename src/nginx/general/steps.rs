@@ -11,7 +11,7 @@ use crate::target::memory::{Memory, word_at};
 use std::rc::Rc;
 
 /// Objects larger than this are not read: only tables of static data are.
-const LARGEST: u64 = 4 << 20;
+pub(super) const LARGEST: u64 = 4 << 20;
 
 /// More elements than this are not believed.
 pub(super) const MAX_ELEMENTS: u64 = 1 << 20;
