@@ -2,8 +2,9 @@
 
 use super::capture::threads;
 use super::prepared::{Glibc, Prepared};
+use super::reused::reused;
 use crate::addr::{Addr, AddrRange};
-use crate::attribution::reach::{Layout, RootRange, Surroundings, roots};
+use crate::attribution::reach::{Layout, RootKind, RootRange, Surroundings, roots};
 use crate::malloc::arena::read_arenas;
 use crate::malloc::heap::Heap;
 use crate::malloc::lists::read_freed_lists;
@@ -11,6 +12,7 @@ use crate::malloc::read::ReadPagemap;
 use crate::target::maps::Maps;
 use crate::target::memory::Memory;
 use crate::target::stacks::waiting_stack_pointers;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Between two looks at a process that runs on.
@@ -30,6 +32,8 @@ pub struct Around<'a> {
     pub registers: Vec<u64>,
     /// What is known of where its stacks are in use.
     pub stacks: Stacks,
+    /// How often it was looked through.
+    pub looks: AtomicU32,
 }
 
 /// Where stacks are in use.
@@ -52,6 +56,17 @@ impl Around<'_> {
             .filter(|word| word.is_aligned(8))
             .filter(leads_to_itself)
             .collect()
+    }
+}
+
+impl Around<'_> {
+    /// Memory that was free at the stop and may be in use now; all of it, if that cannot be told.
+    fn handed_out(&self, heap: &Heap) -> Vec<AddrRange> {
+        let cached = self.freed_now(heap).into_iter().collect();
+        reused(&self.memory, heap, &cached).unwrap_or_else(|| {
+            let regions = heap.regions.iter();
+            regions.map(|region| AddrRange::new(region.region.chunks.start, region.walked.end)).collect()
+        })
     }
 }
 
@@ -83,7 +98,12 @@ impl Surroundings for Around<'_> {
             thread_pointers: &self.thread_pointers(),
             malloc: AddrRange::sized(self.glibc.roots.main_arena, self.glibc.layout.state.size),
         };
-        roots(&layout, heap)
+        let mut roots = roots(&layout, heap);
+        // What seems lost at the first look is looked for again: only then it matters where pointers may have gone.
+        if matches!(self.stacks, Stacks::Live(_)) && self.looks.fetch_add(1, Ordering::Relaxed) > 0 {
+            roots.extend(self.handed_out(heap).into_iter().map(|range| RootRange { range, kind: RootKind::Anonymous }));
+        }
+        roots
     }
 
     fn registers(&self) -> &[u64] {

@@ -19,6 +19,7 @@ mod pools;
 mod prepared;
 mod reading;
 mod referrers;
+mod reused;
 
 pub use error::SnapshotError;
 
@@ -32,6 +33,7 @@ use explain::Context;
 use live::LiveTarget;
 use modules::KnownFiles;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 
 /// What to do besides the ordinary.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +94,7 @@ fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> R
         pagemap: &pagemap,
         registers: capture.registers,
         stacks: Stacks::Live(target.process.pid),
+        looks: AtomicU32::new(0),
     };
     let mut snapshot = assemble::with_heap(&around, capture.reading, Some(&pagemap), with_chunks);
     snapshot.process.threads = threads;
@@ -145,6 +148,7 @@ fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress)
         pagemap: &pagemap,
         registers: threads.iter().flat_map(|thread| &thread.registers).copied().collect(),
         stacks: Stacks::Still(threads.iter().map(|thread| thread.sp).collect()),
+        looks: AtomicU32::new(0),
     };
     Ok(assemble::with_heap(&around, reading, None, with_chunks))
 }
