@@ -2,6 +2,7 @@
 
 use super::around::Around;
 use super::breakdown::{self, HeapResidency};
+use super::evidence::{Evidence, Wanted};
 use super::explore::{explored, take_names};
 use super::findings::findings;
 use super::lost::{self, may_tell_lost};
@@ -17,6 +18,7 @@ use crate::malloc::read::ReadPagemap;
 use crate::nginx::lua::name_by_contents;
 use crate::nginx::owner::{OwnerKind, Trust};
 use crate::nginx::pool::assemble as assemble_pools;
+use crate::nginx::zones::zones;
 use crate::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use crate::snapshot::finding::Finding;
 use crate::snapshot::model::{
@@ -34,13 +36,13 @@ pub fn without_heap(prepared: &Prepared) -> Snapshot {
 }
 
 /// The snapshot of what was read. `pagemap` tells what is in memory, where that can be told; with it the rows of the
-/// breakdown say how much is resident.
+/// breakdown say how much is resident. With it comes what else was found out, if addresses are wanted.
 pub fn with_heap(
     around: &Around<'_>,
     reading: Reading,
     pagemap: Option<&ReadPagemap<'_>>,
-    with_chunks: bool,
-) -> Snapshot {
+    wanted: Wanted<'_>,
+) -> (Snapshot, Evidence) {
     let prepared = around.prepared;
     let Reading { heap, mut lists, mut named, problems } = reading;
     let mut snapshot = frame(prepared);
@@ -55,7 +57,7 @@ pub fn with_heap(
     }
     pools::name_by_handler(prepared, &mut named);
     let mut attribution = Attribution::new(&heap, pools, named);
-    find_holders(around, &heap, &mut attribution);
+    let evidence = find_holders(around, &heap, &mut attribution, wanted.addresses);
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
     snapshot.owners = owners;
@@ -75,26 +77,38 @@ pub fn with_heap(
     snapshot.findings = findings(&snapshot, &attribution.pools, &prepared.binary);
     add_lost(&mut snapshot, around, &attribution);
     let order = pools::sort(&mut snapshot.pools);
-    if with_chunks {
+    if wanted.chunks {
         snapshot.chunks = Some(chunk_table(&heap, &attribution, &snapshot, &owner_of, [&order, &group_order]));
     }
     snapshot.books = Some(heap.books);
-    snapshot
+    (snapshot, evidence)
 }
 
 /// Looks for who holds what no typed path leads to. A process that is not nginx has no pools, and the owners of its chunks
 /// are not looked for.
-fn find_holders(around: &Around<'_>, heap: &Heap, attribution: &mut Attribution) {
-    let Some(nginx) = &around.prepared.nginx else { return };
-    attribution.claim_typed(heap, &known_chunks(around.prepared, around.memory));
+fn find_holders(around: &Around<'_>, heap: &Heap, attribution: &mut Attribution, wanted: &[u64]) -> Evidence {
+    let mut evidence = Evidence::default();
+    let Some(nginx) = &around.prepared.nginx else { return evidence };
+    let known = known_chunks(around.prepared, around.memory);
+    attribution.claim_typed(heap, &known);
+    let mut typed = known;
     if let Some(found) = explored(around.prepared, around.memory, heap, attribution) {
         let chunks = take_names(found, attribution);
         attribution.claim_typed(heap, &chunks);
+        typed.extend(chunks);
     }
     let names = TargetNames::new(around.prepared, around.memory, around.thread_pointers());
     if let Some(reached) = reach(heap, attribution, around, Some(&nginx.pools), may_tell_lost(heap)) {
+        evidence.held = attribution.holders_of(heap, &reached, &names, wanted);
         attribution.add_reach(heap, &reached, &names);
     }
+    if !wanted.is_empty() {
+        let binary = &around.prepared.binary;
+        evidence.zones = zones(&binary.debug, binary.bias, around.memory);
+        evidence.typed = typed;
+        evidence.sort();
+    }
+    evidence
 }
 
 /// Adds what nothing points to behind what stands out most.

@@ -16,6 +16,7 @@ use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::memory::Fault;
 use crate::target::pagemap::Pagemap;
+use crate::target::registers::ThreadRegisters;
 use std::time::Duration;
 
 /// Pages kept for following pointers, at most this many bytes.
@@ -40,7 +41,7 @@ pub struct Capture {
     /// Bytes planned to be read during the stop.
     pub bytes_read: u64,
     /// What was in the registers of all threads.
-    pub registers: Vec<u64>,
+    pub registers: Vec<ThreadRegisters>,
 }
 
 impl Capture {
@@ -119,7 +120,7 @@ struct Taken {
     /// Bytes that were read apart from what was planned.
     page_bytes: u64,
     /// What was in the registers of all threads.
-    registers: Vec<u64>,
+    registers: Vec<ThreadRegisters>,
 }
 
 /// What a rehearsal has learnt.

@@ -1,14 +1,17 @@
 //! What is at an address, told from a snapshot, and from memory where there is any.
 
+use super::evidence::Evidence;
+use super::place;
 use super::prepared::Prepared;
 use super::referrers;
+use super::words::Words;
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::chunk::IN_USE_OVERHEAD;
 use crate::malloc::read::ReadPagemap;
 use crate::snapshot::chunks::{ChunkRow, ChunkTable};
 use crate::snapshot::explanation::{ChunkInfo, Explanation, MappingInfo, SymbolInfo};
 use crate::snapshot::model::{HexAddr, Snapshot};
-use crate::snapshot::pool::PoolRow;
+use crate::snapshot::pool::{PoolRow, Trust};
 use crate::target::maps::{Backing, Mapping};
 use crate::target::memory::Memory;
 
@@ -22,6 +25,8 @@ pub struct Context<'a> {
     pub pagemap: &'a ReadPagemap<'a>,
     /// True if it cannot change.
     pub is_still: bool,
+    /// What was found out on the way to the snapshot.
+    pub evidence: &'a Evidence,
 }
 
 /// Explains each address. The snapshot must have its chunks.
@@ -57,16 +62,47 @@ fn without_referrers(snapshot: &Snapshot, address: u64, context: Option<&Context
         let mapping = context.prepared.maps.at(Addr(address));
         explanation.mapping = mapping.map(mapping_info);
         explanation.symbol = symbol_at(context.prepared, Addr(address));
-        if mapping.is_none() {
-            explanation.notes.push(format!("nothing is mapped at {address:#x}"));
-        }
+        explanation.word = word_at(context, &explanation);
+        add_evidence(context.evidence, &mut explanation);
     }
     if snapshot.chunks.is_none() {
         explanation
             .notes
             .push("the snapshot has no rows of chunks: what lies there on the heap is not known".to_owned());
     }
+    explanation.what = place::sentence(&explanation, context);
     explanation
+}
+
+/// What the word at the address is called.
+fn word_at(context: &Context<'_>, explanation: &Explanation) -> Option<String> {
+    let mut words = Words::new(context.prepared, context.evidence);
+    match &explanation.chunk {
+        Some(chunk) if is_outside(chunk) => {
+            words.in_chunk(Addr(chunk.address.0), u64::try_from(chunk.offset).ok()?).filter(|_| chunk.offset > 0)
+        }
+        Some(_) => None,
+        None => words.in_variable(Addr(explanation.address.0)),
+    }
+}
+
+/// Adds what is known of the very chunk: a group tells of one of its chunks only.
+fn add_evidence(evidence: &Evidence, explanation: &mut Explanation) {
+    let Some(chunk) = explanation.chunk.as_mut().filter(|chunk| is_outside(chunk)) else { return };
+    let memory = Addr(chunk.address.0);
+    match evidence.typed_at(memory) {
+        Some(typed) => {
+            chunk.path = Some(typed.path.clone());
+            chunk.type_name = Some(typed.type_name.clone()).filter(|name| !name.is_empty());
+            chunk.trust = Some(if typed.inferred { Trust::InferredPath } else { Trust::TypedPath });
+        }
+        None => chunk.holder = evidence.held_at(memory).map(str::to_owned),
+    }
+}
+
+/// True for a chunk in use that no pool holds.
+fn is_outside(chunk: &ChunkInfo) -> bool {
+    chunk.group.is_some()
 }
 
 fn chunk_info(snapshot: &Snapshot, chunk: &ChunkRow, address: u64) -> ChunkInfo {
@@ -80,6 +116,10 @@ fn chunk_info(snapshot: &Snapshot, chunk: &ChunkRow, address: u64) -> ChunkInfo 
         owner: owner.map(|owner| owner.owner.clone()),
         label: owner.map(|owner| owner.label.clone()),
         group: chunk.group.and_then(|index| snapshot.groups.get(index as usize)).cloned(),
+        path: None,
+        type_name: None,
+        trust: None,
+        holder: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod breakdown;
 mod capture;
 mod core;
 mod error;
+mod evidence;
 mod explain;
 mod explore;
 mod findings;
@@ -15,11 +16,13 @@ mod live;
 mod lost;
 mod modules;
 mod names;
+mod place;
 mod pools;
 mod prepared;
 mod reading;
 mod referrers;
 mod reused;
+mod words;
 
 pub use error::SnapshotError;
 
@@ -27,8 +30,10 @@ use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::Snapshot;
+use crate::target::registers::ThreadRegisters;
 use around::{Around, Stacks};
 use core::CoreTarget;
+use evidence::{Evidence, Wanted};
 use explain::Context;
 use live::LiveTarget;
 use modules::KnownFiles;
@@ -78,11 +83,17 @@ impl Progress for Silent {
 /// debug info) is a snapshot with notes, not an error.
 pub fn take(pid: i32, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
     let target = live::prepare(pid, options, progress)?;
-    take_of(&target, options.with_chunks, progress)
+    let wanted = Wanted { chunks: options.with_chunks, addresses: &[] };
+    Ok(take_of(&target, wanted, progress)?.0)
 }
 
-fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
+/// A snapshot, and what was found out on the way to it.
+type Taken = (Snapshot, Evidence);
+
+fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> Result<Taken, SnapshotError> {
+    let Some(glibc) = &target.prepared.glibc else {
+        return Ok((assemble::without_heap(&target.prepared), Evidence::default()));
+    };
     let capture = capture::capture(target, glibc, progress)?;
     progress.step("putting it together");
     let (freeze, threads) = (capture.freeze_info(), capture.threads);
@@ -92,14 +103,15 @@ fn take_of(target: &LiveTarget, with_chunks: bool, progress: &dyn Progress) -> R
         glibc,
         memory: &target.memory,
         pagemap: &pagemap,
-        registers: capture.registers,
+        registers: capture.registers.iter().flat_map(|thread| &thread.words).copied().collect(),
         stacks: Stacks::Live(target.process.pid),
         looks: AtomicU32::new(0),
     };
-    let mut snapshot = assemble::with_heap(&around, capture.reading, Some(&pagemap), with_chunks);
+    let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
+    evidence.threads = capture.registers;
     snapshot.process.threads = threads;
     snapshot.freeze = Some(freeze);
-    Ok(snapshot)
+    Ok((snapshot, evidence))
 }
 
 /// Takes a snapshot of the process that a core was saved of.
@@ -130,12 +142,17 @@ impl CoreReader {
     /// Those of [`read_core`].
     pub fn read(&self, path: &Path, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
         let target = core::prepare(path, &self.options, &self.known, progress)?;
-        read_core_of(&target, self.options.with_chunks, progress)
+        let wanted = Wanted { chunks: self.options.with_chunks, addresses: &[] };
+        Ok(read_core_of(&target, wanted, progress)?.0)
     }
 }
 
-fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    let Some(glibc) = &target.prepared.glibc else { return Ok(assemble::without_heap(&target.prepared)) };
+fn read_core_of(target: &CoreTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> Result<Taken, SnapshotError> {
+    let registers: Vec<ThreadRegisters> = target.core.threads().iter().map(ThreadRegisters::from).collect();
+    let Some(glibc) = &target.prepared.glibc else {
+        let evidence = Evidence { threads: registers, ..Evidence::default() };
+        return Ok((assemble::without_heap(&target.prepared), evidence));
+    };
     progress.step("reading its heap");
     let reading = core::read(target, glibc)?;
     progress.step("putting it together");
@@ -150,7 +167,9 @@ fn read_core_of(target: &CoreTarget, with_chunks: bool, progress: &dyn Progress)
         stacks: Stacks::Still(threads.iter().map(|thread| thread.sp).collect()),
         looks: AtomicU32::new(0),
     };
-    Ok(assemble::with_heap(&around, reading, None, with_chunks))
+    let (snapshot, mut evidence) = assemble::with_heap(&around, reading, None, wanted);
+    evidence.threads = registers;
+    Ok((snapshot, evidence))
 }
 
 /// A snapshot, and what is at some addresses.
@@ -167,10 +186,16 @@ pub fn explain_live(
     progress: &dyn Progress,
 ) -> Result<Explained, SnapshotError> {
     let target = live::prepare(pid, options, progress)?;
-    let snapshot = take_of(&target, true, progress)?;
+    let (snapshot, evidence) = take_of(&target, Wanted { chunks: true, addresses }, progress)?;
     progress.step("looking who points there");
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(&target, ranges);
-    let context = Context { prepared: &target.prepared, memory: &target.memory, pagemap: &pagemap, is_still: false };
+    let context = Context {
+        prepared: &target.prepared,
+        memory: &target.memory,
+        pagemap: &pagemap,
+        is_still: false,
+        evidence: &evidence,
+    };
     let explained = explain::explain(&snapshot, addresses, Some(&context));
     Ok((snapshot, explained))
 }
@@ -186,10 +211,16 @@ pub fn explain_core(
     progress: &dyn Progress,
 ) -> Result<Explained, SnapshotError> {
     let target = core::prepare(path, options, &KnownFiles::default(), progress)?;
-    let snapshot = read_core_of(&target, true, progress)?;
+    let (snapshot, evidence) = read_core_of(&target, Wanted { chunks: true, addresses }, progress)?;
     progress.step("looking who points there");
     let pagemap = |ranges: &[AddrRange]| target.core.pagemap(ranges);
-    let context = Context { prepared: &target.prepared, memory: &target.core, pagemap: &pagemap, is_still: true };
+    let context = Context {
+        prepared: &target.prepared,
+        memory: &target.core,
+        pagemap: &pagemap,
+        is_still: true,
+        evidence: &evidence,
+    };
     let explained = explain::explain(&snapshot, addresses, Some(&context));
     Ok((snapshot, explained))
 }

@@ -72,14 +72,21 @@ fn environment(prepared: &Prepared, memory: &dyn Memory) -> Option<AddrRange> {
     Some(AddrRange::new(array, end))
 }
 
-/// The arrays that a cycle has outside its pool (nginx `ngx_event_process_init`).
+/// The arrays that a cycle has outside its pool, with the types of their elements (nginx `ngx_event_process_init`).
+const ARRAYS: [(&str, &str); 4] = [
+    ("connections", "ngx_connection_t"),
+    ("read_events", "ngx_event_t"),
+    ("write_events", "ngx_event_t"),
+    ("files", "ngx_connection_t *"),
+];
+
+/// True for the paths of these arrays.
+pub fn is_array(path: &str) -> bool {
+    path.strip_prefix("ngx_cycle->").is_some_and(|field| ARRAYS.iter().any(|(known, _)| *known == field))
+}
+
+/// The chunks of these arrays.
 pub fn known_chunks(prepared: &Prepared, memory: &dyn Memory) -> Vec<TypedChunk> {
-    const FIELDS: [(&str, &str); 4] = [
-        ("connections", "ngx_connection_t"),
-        ("read_events", "ngx_event_t"),
-        ("write_events", "ngx_event_t"),
-        ("files", "ngx_connection_t *"),
-    ];
     let binary = &prepared.binary;
     let layout = prepared.nginx.as_ref().and_then(|_| binary.debug.layout("ngx_cycle_s").ok());
     let variable = binary.debug.symbol_address("ngx_cycle").map(|address| binary.bias.to_running(address));
@@ -90,5 +97,5 @@ pub fn known_chunks(prepared: &Prepared, memory: &dyn Memory) -> Vec<TypedChunk>
         let path = format!("ngx_cycle->{field}");
         Some(TypedChunk { memory, path, inferred: false, type_name: (*type_name).to_owned(), module: None })
     };
-    FIELDS.iter().filter_map(chunk).filter(|chunk| !chunk.memory.is_null()).collect()
+    ARRAYS.iter().filter_map(chunk).filter(|chunk| !chunk.memory.is_null()).collect()
 }

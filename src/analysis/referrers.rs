@@ -1,6 +1,9 @@
-//! Who points to something: every aligned word of private memory is looked at.
+//! Who points to something: every aligned word of private memory is looked at, and the registers as they stood still.
 
+use super::evidence::StackPlace;
 use super::explain::{Context, symbol_at, wanted};
+use super::place::thread_name;
+use super::words::Words;
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::chunk::ChunkState;
 use crate::snapshot::chunks::ChunkRow;
@@ -36,16 +39,51 @@ pub fn find(snapshot: &Snapshot, context: &Context<'_>, explained: &mut [Explana
         searched += search(context, mapping.range, &targets, &mut counts, &mut hits);
     }
     let chunks = chunks_of(snapshot, &hits);
+    let mut describer = Describer { snapshot, context, words: Words::new(context.prepared, context.evidence) };
     for (index, explanation) in
         explained.iter_mut().enumerate().filter(|(_, explanation)| explanation.mapping.is_some())
     {
-        let own: Vec<(Usefulness, Referrer)> = hits
-            .iter()
-            .filter(|hit| hit.wanted == index)
-            .map(|hit| (chunks.get(&hit.at), hit))
-            .map(|(chunk, hit)| (usefulness(snapshot, explanation, chunk), describe(snapshot, context, hit, chunk)))
-            .collect();
-        explanation.referrers = Some(sum_up(own, counts.get(index).copied().unwrap_or(0), searched, context.is_still));
+        let mut own: Vec<(Usefulness, Referrer)> = registers(context, wanted(explanation));
+        let count = own.len() as u64 + counts.get(index).copied().unwrap_or(0);
+        for hit in hits.iter().filter(|hit| hit.wanted == index) {
+            let chunk = chunks.get(&hit.at);
+            let stack = stack_place(context, hit.at).filter(|_| chunk.is_none());
+            own.push((usefulness(snapshot, explanation, chunk, stack), describer.describe(hit, chunk, stack)));
+        }
+        let mut referrers = sum_up(own, count, searched, context.is_still);
+        referrers.threads = context.evidence.threads.len() as u64;
+        explanation.referrers = Some(referrers);
+    }
+}
+
+/// Registers that point into a range.
+fn registers(context: &Context<'_>, target: AddrRange) -> Vec<(Usefulness, Referrer)> {
+    let mut found = Vec::new();
+    for thread in &context.evidence.threads {
+        let name = thread_name(thread.tid, context);
+        let pointing = thread.named().filter(|(_, word)| target.contains(Addr(*word)));
+        found.extend(pointing.map(|(register, word)| {
+            let place = format!("{register} of {name}");
+            (Usefulness::Other, referrer(None, Addr(word), "register", place, 0))
+        }));
+    }
+    found
+}
+
+fn stack_place(context: &Context<'_>, at: Addr) -> Option<StackPlace> {
+    context.evidence.stack_place(context.prepared.maps.at(at)?, at)
+}
+
+fn referrer(at: Option<Addr>, value: Addr, owner: &str, place: String, offset: u64) -> Referrer {
+    Referrer {
+        at: at.map(|at| HexAddr(at.0)),
+        value: HexAddr(value.0),
+        owner: owner.to_owned(),
+        name: None,
+        state: None,
+        place,
+        offset,
+        path: None,
     }
 }
 
@@ -118,48 +156,63 @@ fn chunks_of(snapshot: &Snapshot, hits: &[Hit]) -> FxHashMap<Addr, ChunkRow> {
     found
 }
 
-fn describe(snapshot: &Snapshot, context: &Context<'_>, hit: &Hit, chunk: Option<&ChunkRow>) -> Referrer {
-    let referrer = |owner: &str, place: String, offset| Referrer {
-        at: HexAddr(hit.at.0),
-        value: HexAddr(hit.value.0),
-        owner: owner.to_owned(),
-        name: None,
-        state: None,
-        place,
-        offset,
-    };
-    if let Some(chunk) = chunk {
+/// Tells whose words are.
+struct Describer<'a> {
+    snapshot: &'a Snapshot,
+    context: &'a Context<'a>,
+    words: Words<'a>,
+}
+
+impl Describer<'_> {
+    fn describe(&mut self, hit: &Hit, chunk: Option<&ChunkRow>, stack: Option<StackPlace>) -> Referrer {
+        if let Some(chunk) = chunk {
+            return self.in_chunk(hit, chunk);
+        }
+        let referrer = |owner: &str, place: String, offset| referrer(Some(hit.at), hit.value, owner, place, offset);
+        if let Some(stack) = stack {
+            let thread = thread_name(stack.thread, self.context);
+            let left = if stack.is_in_use() { "" } else { ", below its stack pointer" };
+            return referrer("stack", format!("the stack of {thread}{left}"), stack.above.unsigned_abs());
+        }
+        if let Some(symbol) = symbol_at(self.context.prepared, hit.at) {
+            let path = self.words.in_variable(hit.at);
+            return Referrer { path, ..referrer("variables", symbol.name, symbol.offset) };
+        }
+        match self.context.prepared.maps.at(hit.at) {
+            Some(Mapping { backing: Backing::Stack, range, .. }) => {
+                referrer("stack", "the stack of the main thread".to_owned(), hit.at.0 - range.start.0)
+            }
+            Some(Mapping { backing: Backing::File { path, .. }, range, .. }) => {
+                referrer("variables", path.display().to_string(), hit.at.0 - range.start.0)
+            }
+            Some(mapping) => referrer("other", "anonymous memory".to_owned(), hit.at.0 - mapping.range.start.0),
+            None => referrer("other", "unknown memory".to_owned(), 0),
+        }
+    }
+
+    fn in_chunk(&mut self, hit: &Hit, chunk: &ChunkRow) -> Referrer {
+        let snapshot = self.snapshot;
         let offset = hit.at.0 - chunk.address;
         let owner = chunk.owner.and_then(|index| snapshot.owners.get(index as usize));
         let pool = chunk.pool.and_then(|index| snapshot.pools.get(index as usize));
         let group = chunk.group.and_then(|index| snapshot.groups.get(index as usize));
-        let place = match (pool, group, chunk.state) {
+        let typed = group.and_then(|_| self.context.evidence.typed_at(Addr(chunk.address)));
+        let place = match (pool, typed, chunk.state) {
             (Some(pool), ..) if !pool.path().is_empty() => pool.path(),
             (Some(pool), ..) => format!("the pool at {}", pool.address),
-            (None, Some(group), _) if !group.path.is_empty() => group.path.clone(),
-            (None, _, ChunkState::InUse) => format!("the chunk at {:#x}", chunk.address),
-            (None, _, state) => format!("the chunk at {:#x}, {}", chunk.address, state.name()),
+            (None, Some(typed), _) => typed.path.clone(),
+            (None, None, ChunkState::InUse) => format!("the chunk at {:#x}", chunk.address),
+            (None, None, state) => format!("the chunk at {:#x}, {}", chunk.address, state.name()),
         };
         let of_pool = pool.and_then(|pool| pool.owner.name.clone());
         let of_group = group.map(|group| group.name.clone()).filter(|name| !name.is_empty());
-        return Referrer {
+        let owner = owner.map_or("free", |owner| owner.owner.as_str());
+        Referrer {
             name: of_pool.or(of_group),
             state: pool.and_then(|pool| pool.owner.state.clone()),
-            ..referrer(owner.map_or("free", |owner| owner.owner.as_str()), place, offset)
-        };
-    }
-    if let Some(symbol) = symbol_at(context.prepared, hit.at) {
-        return referrer("variables", symbol.name, symbol.offset);
-    }
-    match context.prepared.maps.at(hit.at) {
-        Some(Mapping { backing: Backing::Stack, range, .. }) => {
-            referrer("stack", "the main thread's stack".to_owned(), hit.at.0 - range.start.0)
+            path: typed.and_then(|_| self.words.in_chunk(Addr(chunk.address), offset)),
+            ..referrer(Some(hit.at), hit.value, owner, place, offset)
         }
-        Some(Mapping { backing: Backing::File { path, .. }, range, .. }) => {
-            referrer("variables", path.display().to_string(), hit.at.0 - range.start.0)
-        }
-        Some(mapping) => referrer("other", "anonymous memory".to_owned(), hit.at.0 - mapping.range.start.0),
-        None => referrer("other", "unknown memory".to_owned(), 0),
     }
 }
 
@@ -170,11 +223,19 @@ enum Usefulness {
     Other,
     /// It lies in the same pool.
     Own,
-    /// It lies in a chunk that is not in use.
+    /// It lies in a chunk that is not in use, or below a stack pointer.
     Stale,
 }
 
-fn usefulness(snapshot: &Snapshot, explanation: &Explanation, chunk: Option<&ChunkRow>) -> Usefulness {
+fn usefulness(
+    snapshot: &Snapshot,
+    explanation: &Explanation,
+    chunk: Option<&ChunkRow>,
+    stack: Option<StackPlace>,
+) -> Usefulness {
+    if stack.is_some_and(|stack| !stack.is_in_use()) {
+        return Usefulness::Stale;
+    }
     let pool = chunk.and_then(|chunk| chunk.pool).and_then(|index| snapshot.pools.get(index as usize));
     match (chunk.map(|chunk| chunk.state), pool, &explanation.pool) {
         (Some(state), ..) if state != ChunkState::InUse => Usefulness::Stale,
@@ -193,5 +254,5 @@ fn sum_up(mut list: Vec<(Usefulness, Referrer)>, count: u64, searched: u64, exac
     by_owner.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     list.sort_by_key(|(usefulness, referrer)| (*usefulness, referrer.at));
     let list = list.into_iter().take(KEPT).map(|(_, referrer)| referrer).collect();
-    Referrers { count, searched, exact, by_owner, list }
+    Referrers { count, searched, exact, by_owner, list, threads: 0 }
 }

@@ -37,3 +37,4 @@ pub mod stream;
 pub mod text;
 pub mod upstream;
 pub mod version;
+pub mod zones;

@@ -6,7 +6,7 @@ use super::text::wrap;
 use super::trust::words;
 use crate::snapshot::explanation::{ChunkInfo, Explanation, Referrer, Referrers};
 use crate::snapshot::human::{counted, group_label, human_age, human_bytes, human_count, with_name};
-use crate::snapshot::model::NOBODY;
+use crate::snapshot::model::{ChunkGroup, NOBODY};
 use crate::snapshot::pool::{PoolRow, Trust};
 use std::io::{self, Write};
 
@@ -27,6 +27,10 @@ pub fn write(explanation: &Explanation, style: Style, top: usize, out: &mut dyn 
 fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
     let mut lines = vec![Line::new(Look::Title, explanation.address.to_string())];
     let mut add = |name: &str, text: String| lines.extend(fact(name, &text, style));
+    add("what", explanation.what.clone());
+    if let Some(word) = &explanation.word {
+        add("word", word.clone());
+    }
     if let Some(mapping) = &explanation.mapping {
         let offset = mapping.file_offset.map(|offset| format!(", from offset {offset:#x}")).unwrap_or_default();
         add("mapping", format!("{}-{} {} {}{offset}", mapping.start, mapping.end, mapping.rights, mapping.what));
@@ -79,12 +83,23 @@ fn outside_facts(chunk: &ChunkInfo) -> Vec<(&'static str, String)> {
         facts.push(("one of", format!("{}, {}", counted(group.chunks, "chunk"), human_bytes(group.bytes))));
     }
     if !NOBODY.contains(&group.owner.as_str()) {
-        facts.push(("known by", words(group.trust).to_owned()));
+        facts.push(("known by", words(chunk.trust.unwrap_or(group.trust)).to_owned()));
     }
-    if !group.path.is_empty() {
-        facts.push(("path", group.path.clone()));
-    }
+    facts.extend(chunk_facts(chunk, group));
     facts
+}
+
+/// What is known of the very chunk, or else where one of its group hangs.
+fn chunk_facts(chunk: &ChunkInfo, group: &ChunkGroup) -> Vec<(&'static str, String)> {
+    let of_group = || (!group.path.is_empty()).then(|| group.path.clone());
+    let of_another = chunk.address != group.example && group.chunks > 1;
+    let facts = match (&chunk.path, &chunk.holder) {
+        (Some(path), _) => [("type", chunk.type_name.clone()), ("path", Some(path.clone()))],
+        (None, Some(holder)) => [("held by", Some(holder.clone())), ("", None)],
+        (None, None) if of_another => [("one is", of_group()), ("", None)],
+        (None, None) => [("path", of_group()), ("", None)],
+    };
+    facts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
 }
 
 /// What else is known of a pool's owner, and the path to it.
@@ -127,11 +142,16 @@ fn chunk_text(chunk: &ChunkInfo) -> String {
 fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usize) -> Vec<Line> {
     let what = if is_chunk { "into the chunk" } else { "to the address" };
     let how = if referrers.exact { "" } else { ", while the process ran" };
-    let searched = format!("{} of private memory searched{how}; registers are not", human_bytes(referrers.searched));
+    let threads = match (referrers.threads, referrers.exact) {
+        (0, _) => "registers are not known".to_owned(),
+        (count, true) => format!("and the registers of {}", counted(count, "thread")),
+        (count, false) => format!("and the registers of {} at the stop", counted(count, "thread")),
+    };
+    let searched = format!("{} of private memory searched{how}, {threads}", human_bytes(referrers.searched));
     let head = match referrers.count {
         0 => format!("nothing points {what} ({searched})"),
-        1 => format!("1 word points {what} ({searched})"),
-        count => format!("{} words point {what} ({searched})", human_count(count)),
+        1 => format!("1 place points {what} ({searched})"),
+        count => format!("{} places point {what} ({searched})", human_count(count)),
     };
     let mut lines = fact("pointed to", &head, style);
     if referrers.by_owner.len() > 1 {
@@ -153,7 +173,7 @@ fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usiz
 
 fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
     let offset = match (referrer.owner.as_str(), referrer.offset) {
-        (_, 0) => String::new(),
+        (_, 0) | ("register", _) => String::new(),
         ("variables", offset) => format!("+{offset:#x}"),
         ("stack" | "other", _) => String::new(),
         (_, offset) => format!(", {offset:#x} into its chunk"),
@@ -164,7 +184,12 @@ fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
         Some(name) => with_name(&referrer.owner, name),
         None => referrer.owner.clone(),
     };
-    let text = format!("{} {owner}{state}: {}{offset}", referrer.at, referrer.place);
+    let at = referrer.at.map(|at| format!("{at} ")).unwrap_or_default();
+    let place = match &referrer.path {
+        Some(path) => path.clone(),
+        None => format!("{}{offset}", referrer.place),
+    };
+    let text = format!("{at}{owner}{state}: {place}");
     let lines = wrap(&style.adapt(&text), style.width, &" ".repeat(NAMES + 2), &" ".repeat(NAMES + 4));
     lines.into_iter().map(|line| Line::new(Look::Detail, line)).collect()
 }

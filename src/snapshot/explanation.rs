@@ -2,7 +2,7 @@
 
 use super::chunks::ArenaName;
 use super::model::{ChunkGroup, HexAddr};
-use super::pool::PoolRow;
+use super::pool::{PoolRow, Trust};
 use crate::malloc::chunk::ChunkState;
 use serde::{Serialize, Serializer};
 
@@ -11,6 +11,11 @@ use serde::{Serialize, Serializer};
 pub struct Explanation {
     /// The address.
     pub address: HexAddr,
+    /// What it is, in one sentence without its subject: `in a block of a pool`, `nothing is mapped at 0x10`.
+    pub what: String,
+    /// The typed path of the very address, if it lies in a typed chunk outside pools or in a variable with fields:
+    /// `ngx_cycle->connections[17].data`.
+    pub word: Option<String>,
     /// The mapping that holds it; absent if nothing is mapped there, or if that is not known (of a saved snapshot).
     pub mapping: Option<MappingInfo>,
     /// Function or variable that it lies in, with the offset in it, and the file of which that is.
@@ -82,44 +87,58 @@ pub struct ChunkInfo {
     pub label: Option<String>,
     /// The group that it belongs to, if it is in use and no pool holds it.
     pub group: Option<ChunkGroup>,
+    /// The typed path to this very chunk, if it is in use, no pool holds it, and there is one. Not known of a saved snapshot.
+    pub path: Option<String>,
+    /// The type that this path says it has.
+    pub type_name: Option<String>,
+    /// How much that path is worth.
+    pub trust: Option<Trust>,
+    /// Who holds it, if it is in use outside pools without a typed path: `pointed to by the chunk at 0x…, which is pointed to
+    /// by ngx_foo (nginx)`. Not known of a saved snapshot.
+    pub holder: Option<String>,
 }
 
 fn arena_name<S: Serializer>(arena: &ArenaName, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(arena)
 }
 
-/// Words that hold an address in the chunk (or the very address, if there is no chunk).
+/// Words and registers that hold an address in the chunk (or the very address, if there is no chunk).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Referrers {
     /// How many there are.
     pub count: u64,
     /// Bytes of memory that were looked through.
     pub searched: u64,
+    /// How many threads' registers were looked at, as these stood still; 0 if they are not known.
+    pub threads: u64,
     /// True if nothing could change meanwhile: a core. A live process runs while it is searched.
     pub exact: bool,
-    /// How many are in memory of each owner, most first. `stack`, `variables` and `other` are not on the heap; `free` are
-    /// in chunks that are not in use: what is left there says nothing.
+    /// How many are in memory of each owner, most first. `register`, `stack`, `variables` and `other` are not on the heap;
+    /// `free` are in chunks that are not in use: what is left there says nothing.
     pub by_owner: Vec<(String, u64)>,
-    /// The first ones in the order of their addresses: those in memory of others first, then those in the same pool, then
-    /// those in chunks that are not in use.
+    /// The first ones in the order of their addresses, registers before memory: those in memory of others first, then those in
+    /// the same pool, then those in chunks that are not in use and below stack pointers.
     pub list: Vec<Referrer>,
 }
 
-/// A word that points to something.
+/// A word or a register that points to something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Referrer {
-    /// Where it lies.
-    pub at: HexAddr,
+    /// Where it lies; absent for a register.
+    pub at: Option<HexAddr>,
     /// What it holds.
     pub value: HexAddr,
-    /// What it lies in: a kind of owner, `free`, `stack`, `variables` or `other`.
+    /// What it lies in: a kind of owner, `free`, `register`, `stack`, `variables` or `other`.
     pub owner: String,
     /// What its owner is called: `location /ws` of a request, `SSL_SESSION` of a group outside pools.
     pub name: Option<String>,
     /// State of that owner, where it has one.
     pub state: Option<String>,
-    /// The path of the pool or of the group that it lies in, the variable's name, or the file or thread.
+    /// The path of the pool or of the group that it lies in, the variable's name, or the file, stack or register with its thread.
     pub place: String,
     /// How far into the chunk or variable it lies.
     pub offset: u64,
+    /// The typed path of the word, if it lies in a typed chunk outside pools or in a variable with fields:
+    /// `ngx_cycle->connections[17].data`.
+    pub path: Option<String>,
 }

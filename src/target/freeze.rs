@@ -10,6 +10,7 @@
 
 use crate::addr::Addr;
 use crate::target::process::tracer_of;
+use crate::target::registers::ThreadRegisters;
 use crate::target::threads::{Stop, TracedThread, registers, thread_pointer};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -153,8 +154,9 @@ impl Freeze {
     }
 
     /// What is in the general registers of all threads: a pointer may be nowhere else.
-    pub fn registers(&self) -> Vec<u64> {
-        self.threads.iter().filter(|thread| !thread.is_gone()).flat_map(|thread| registers(thread.tid)).collect()
+    pub fn registers(&self) -> Vec<ThreadRegisters> {
+        let alive = self.threads.iter().filter(|thread| !thread.is_gone());
+        alive.map(|thread| ThreadRegisters { tid: thread.tid.as_raw(), words: registers(thread.tid) }).collect()
     }
 
     /// Lets the target go. Returns the longest time that any one thread stood still.

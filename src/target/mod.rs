@@ -16,6 +16,7 @@ pub mod memory;
 pub mod modules;
 pub mod pagemap;
 pub mod process;
+pub mod registers;
 pub mod stacks;
 mod threads;
 pub(crate) mod unpack;

@@ -4,6 +4,7 @@ pub mod kinds;
 mod local;
 mod lost;
 mod names;
+mod told;
 mod typed;
 
 pub use names::{Names, Place};
@@ -23,16 +24,7 @@ use rustc_hash::FxHashMap;
 impl Attribution {
     /// Gives chunks outside pools to groups by what `reach` has found, and notes how pools without a name are held.
     pub fn add_reach(&mut self, heap: &Heap, reach: &Reach, names: &dyn Names) {
-        let mut grouper = Grouper {
-            heap,
-            attribution: self,
-            reach,
-            names,
-            groups: LocalGroups::default(),
-            of_node: vec![None; reach.holders.len()],
-            words: FxHashMap::default(),
-            places: FxHashMap::default(),
-        };
+        let mut grouper = Grouper::new(heap, self, reach, names);
         let held = grouper.run();
         let (groups, of_node) = (grouper.groups, grouper.of_node);
         for (pool, held) in held {
@@ -79,6 +71,21 @@ struct Grouper<'a> {
 
 /// How a pool is held, by its number.
 type HeldPools = Vec<(u32, Held)>;
+
+impl<'a> Grouper<'a> {
+    fn new(heap: &'a Heap, attribution: &'a Attribution, reach: &'a Reach, names: &'a dyn Names) -> Grouper<'a> {
+        Grouper {
+            heap,
+            attribution,
+            reach,
+            names,
+            groups: LocalGroups::default(),
+            of_node: vec![None; reach.holders.len()],
+            words: FxHashMap::default(),
+            places: FxHashMap::default(),
+        }
+    }
+}
 
 impl Grouper<'_> {
     fn run(&mut self) -> HeldPools {
