@@ -3,7 +3,8 @@
 
 use poolscope::analysis::{Options, Silent, read_core, take};
 use poolscope::debug::SearchOptions;
-use poolscope::snapshot::model::Snapshot;
+use poolscope::snapshot::finding::Finding;
+use poolscope::snapshot::model::{ChunkGroup, Snapshot};
 use poolscope::snapshot::pool::Trust;
 use poolscope_fixtures::{DebianNginx, LUA, LuaCounts, gcore};
 use std::collections::BTreeMap;
@@ -100,4 +101,39 @@ fn a_master_has_a_cycle_and_its_regexes_are_not_guessed() {
     assert_eq!(count(&master, "cycle"), 1);
     assert_eq!(master.layouts.nginx.verified_by.as_deref(), Some("memory"));
     assert_counts(&master, LuaCounts::default());
+}
+
+/// malloc through the FFI is no memory of LuaJIT's: what a Lua table still has the addresses of is held by LuaJIT, and what
+/// no word of the process leads to is lost.
+#[test]
+fn blocks_that_lua_code_has_lost_are_told_from_those_that_it_keeps() {
+    const KEPT: u64 = 500;
+    const LOST: u64 = 800;
+    let nginx = DebianNginx::start(LUA).unwrap();
+    let by_luajit = |snapshot: &Snapshot| -> (u64, u64) {
+        let groups = snapshot.groups.iter().filter(|group| group.owner == "luajit");
+        groups.fold((0, 0), |(chunks, bytes), group| (chunks + group.chunks, bytes + group.bytes))
+    };
+    let before = by_luajit(&worker(&nginx));
+    nginx.keep_blocks(KEPT as usize, 3000).unwrap();
+    nginx.lose_blocks(LOST as usize, 5000).unwrap();
+    let counts = nginx.counts().unwrap();
+    assert_eq!((counts.kept as u64, counts.lost as u64), (KEPT, LOST));
+    let snapshot = worker(&nginx);
+    let group = |owner: &str, name: &str| -> Option<&ChunkGroup> {
+        snapshot.groups.iter().find(|group| group.owner == owner && group.name.contains(name))
+    };
+    let lost = group("unreferenced", "chunk of 5008 bytes").map(|group| (group.chunks, group.bytes));
+    assert_eq!(lost, Some((LOST, LOST * 5008)), "{:#?}", snapshot.groups);
+    assert_eq!(group("unreferenced", "chunk of 3008 bytes").map(|group| group.chunks), None);
+    let found = snapshot.findings.iter().find_map(|finding| match finding {
+        Finding::Unreferenced { name, chunks, size, .. } if name == "chunk of 5008 bytes" => Some((*chunks, *size)),
+        _ => None,
+    });
+    assert_eq!(found, Some((LOST, Some(5008))), "{:#?}", snapshot.findings);
+    let after = by_luajit(&snapshot);
+    let (chunks, bytes) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+    // Besides, Lua has freed and made little of its own.
+    assert!((KEPT..KEPT + 20).contains(&chunks), "{chunks} chunks more are held by LuaJIT: {:#?}", snapshot.groups);
+    assert!(bytes >= KEPT * 3008, "{bytes} bytes more are held by LuaJIT: {:#?}", snapshot.groups);
 }

@@ -4,7 +4,7 @@
 use poolscope::analysis::{Options, Silent, take};
 use poolscope::debug::SearchOptions;
 use poolscope::snapshot::model::Snapshot;
-use poolscope::snapshot::pool::PoolRow;
+use poolscope::snapshot::pool::{PoolRow, Trust};
 use poolscope_fixtures::{MIXED, MixedLoad, MixedPlan, Nginx};
 use std::time::{Duration, Instant};
 
@@ -150,4 +150,20 @@ fn a_load_that_is_gone_leaves_nothing_behind() {
     assert_eq!(snapshot.pool_check.only_by_name, [], "stale pointers of free connections are not believed");
     assert_eq!(snapshot.pool_check.only_by_signature, []);
     assert_eq!(count(&snapshot, "upstream_keepalive", &[]), plan.cached_upstreams);
+}
+
+/// Some thousand clients: nearly every pool is named by a typed path, and nearly every byte has an owner.
+#[test]
+fn a_busy_worker_has_an_owner_for_nearly_all_that_it_holds() {
+    let nginx = Nginx::builder().config(MIXED).start().unwrap();
+    let load = MixedLoad::start(&nginx, &MixedPlan::busy()).unwrap();
+    let snapshot = check(&nginx, &load.expected());
+    let is_typed = |pool: &&PoolRow| matches!(pool.owner.trust, Trust::TypedPath | Trust::InferredPath);
+    let (typed, all) = (snapshot.pools.iter().filter(is_typed).count(), snapshot.pools.len());
+    let others: Vec<String> = snapshot.pools.iter().filter(|pool| !is_typed(pool)).map(shown).collect();
+    assert!(all > 3000, "{all} pools");
+    assert!(typed * 1000 >= all * 999, "{typed} of {all}\n{}", others.join("\n"));
+    let (owned, in_use) = (snapshot.owned_bytes(), snapshot.in_use_bytes());
+    assert!(owned * 100 >= in_use * 99, "{owned} of {in_use} bytes: {:#?}", snapshot.owners);
+    assert_eq!(count(&snapshot, "unreachable_pool", &[]), 0);
 }

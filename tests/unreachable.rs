@@ -67,10 +67,10 @@ fn what_was_lost_outside_pools_is_counted_by_kind() {
     }
     let snapshot = worker_snapshot(&nginx);
     let count = |name: &str| group(&snapshot, name).map_or(0, |group| group.chunks);
-    // A stale word in memory that was allocated and never written may hold the address of one or two.
-    let is_nearly = |name: &str, lost: u64| (lost - lost / 25..=lost).contains(&count(name));
+    // nginx leaves a few words that point to configuration memory which it has freed. They lead to what was lost first, here
+    // to sessions, which only the address of their start holds.
     for (name, lost) in [("SSL_SESSION", 120), ("ngx_http_habits_lost_ops", 700), ("chunk of 2512 bytes", 300)] {
-        assert!(is_nearly(name, lost), "{name}: {}\n{:#?}", count(name), snapshot.groups);
+        assert_eq!(count(name), lost, "{name}\n{:#?}", snapshot.groups);
     }
     let named: Vec<(&str, u64)> = snapshot
         .findings
@@ -83,6 +83,21 @@ fn what_was_lost_outside_pools_is_counted_by_kind() {
     for name in ["SSL_SESSION", "ngx_http_habits_lost_ops", "chunk of 2512 bytes"] {
         assert!(named.contains(&(name, count(name))), "{named:?}");
     }
+}
+
+/// The configuration's `server_names` and `ports` point to memory of `cf->temp_pool`, which nginx has freed. What is there
+/// now counts as held, because it cannot be told from what a module keeps by a pointer to its middle: a few are missing from
+/// the lost ones, and never is one too many.
+#[test]
+fn stale_words_hold_a_few_plain_chunks_and_no_session() {
+    let nginx = Nginx::builder().start().unwrap();
+    nginx.lose("plain", 300, 2500).unwrap();
+    nginx.lose("session", 120, 0).unwrap();
+    let snapshot = worker_snapshot(&nginx);
+    let count = |name: &str| group(&snapshot, name).map_or(0, |group| group.chunks);
+    assert_eq!(count("SSL_SESSION"), 120, "{:#?}", snapshot.groups);
+    let plain = count("chunk of 2512 bytes");
+    assert!((296..=300).contains(&plain), "{plain}: {:#?}", snapshot.groups);
 }
 
 #[test]

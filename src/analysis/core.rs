@@ -67,7 +67,7 @@ pub fn prepare(
             module.source.verified_by = module.source.verified_by.take().map(|_| "path".to_owned());
         }
     }
-    let prepared = prepare_found(&core, executable, (binary, library, others), notes, options.show_clients);
+    let prepared = prepare_found(&core, executable, (binary, library, others), notes, options);
     Ok(CoreTarget { core, prepared })
 }
 
@@ -76,7 +76,7 @@ fn prepare_found(
     executable: &CoreModule,
     (binary, library, others): (LoadedModule, Option<LoadedModule>, Vec<LoadedModule>),
     notes: Vec<String>,
-    show_clients: bool,
+    options: &Options,
 ) -> Prepared {
     let about = About {
         source: describe_source(core),
@@ -86,7 +86,8 @@ fn prepare_found(
         maps: core.maps(),
         page_size: core.page_size(),
         notes,
-        show_clients,
+        show_clients: options.show_clients,
+        without: options.without.clone(),
     };
     let mut prepared = Prepared::new(about, core, binary, library, others);
     let par = prepared.glibc.as_ref().and_then(|glibc| Par::read(core, &glibc.layout, glibc.roots.par).ok());

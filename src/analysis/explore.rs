@@ -40,7 +40,10 @@ pub fn take_names(found: Exploration, attribution: &mut Attribution) -> Vec<Type
     for pool in owners.into_iter().chain(users) {
         name(pool, attribution);
     }
-    found.chunks.into_iter().map(typed_chunk).collect()
+    // What malloc gives out is kept by its start. Of a chunk that only a pointer into its middle leads to, that may be what
+    // the memory was used for before: nginx leaves `server_names` and `ports` of its configuration pointing to memory of
+    // `cf->temp_pool`, which it has freed.
+    found.chunks.into_iter().filter(|chunk| !chunk.interior).map(typed_chunk).collect()
 }
 
 fn name(found: FoundPool, attribution: &mut Attribution) {

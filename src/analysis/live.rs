@@ -53,6 +53,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         page_size: crate::target::page_size(),
         notes: Vec::new(),
         show_clients: options.show_clients,
+        without: options.without.clone(),
     };
     Ok(LiveTarget { prepared: Prepared::new(about, &memory, binary, library, others), process, memory })
 }

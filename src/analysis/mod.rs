@@ -51,6 +51,10 @@ pub struct Options {
     pub core_files: CoreFiles,
     /// Tell clients' addresses and what they asked for. Otherwise these are not even read.
     pub show_clients: bool,
+    /// Kinds of owners that are not looked for, by what their finder calls them
+    /// ([`what`](crate::nginx::owner::OwnerFinder::what)): "dyups upstreams". For tests, and for when a finder's answer is
+    /// in doubt: the general way then names their pools by types alone.
+    pub without: Vec<String>,
 }
 
 /// Where the files are that the process of a core ran.

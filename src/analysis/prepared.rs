@@ -67,6 +67,8 @@ pub struct Prepared {
     pub notes: Vec<String>,
     /// Whether clients' addresses and what they asked for are to be read at all.
     pub show_clients: bool,
+    /// Kinds of owners that are not to be looked for.
+    pub without: Vec<String>,
 }
 
 /// What is known of a target before its files are.
@@ -87,6 +89,8 @@ pub struct About {
     pub notes: Vec<String>,
     /// Whether clients' addresses and what they asked for are to be read.
     pub show_clients: bool,
+    /// Kinds of owners that are not to be looked for.
+    pub without: Vec<String>,
 }
 
 impl Prepared {
@@ -99,7 +103,7 @@ impl Prepared {
         library: Option<LoadedModule>,
         others: Vec<LoadedModule>,
     ) -> Prepared {
-        let About { source, mut process, limits, taken_at, maps, page_size, notes, show_clients } = about;
+        let About { source, mut process, limits, taken_at, maps, page_size, notes, show_clients, without } = about;
         let allocator = recognise(&maps, |name| binary.debug.symbol(name).is_some());
         process.build_id = binary.debug.build_id().map(|id| id.to_string());
         process.allocator = allocator.name().to_owned();
@@ -122,6 +126,7 @@ impl Prepared {
             nginx: None,
             notes,
             show_clients,
+            without,
         };
         prepared.add_glibc();
         prepared.add_nginx(memory);
@@ -226,7 +231,7 @@ impl Prepared {
     }
 
     fn make_finders(&mut self, built_in: Option<&BuiltIn>) -> (Vec<Box<dyn OwnerFinder>>, Option<LuaCode>) {
-        let mut finders = Vec::new();
+        let mut finders: Vec<Box<dyn OwnerFinder>> = Vec::new();
         let mut problems = Vec::new();
         let lua = self.with_module(built_in, |module| {
             for make in FINDERS {
@@ -238,6 +243,7 @@ impl Prepared {
             LuaCode::of(module)
         });
         self.notes.extend(problems);
+        finders.retain(|finder| self.without.iter().all(|left_out| left_out != finder.what()));
         (finders, lua)
     }
 }

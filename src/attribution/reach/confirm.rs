@@ -2,6 +2,7 @@
 
 use super::Looker;
 use super::follow::{Edges, Holder, follow};
+use super::marks::{HEAD, Mark, mark_of};
 use super::nodes::Node;
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::walk::PayloadVisitor;
@@ -124,7 +125,10 @@ impl Confirmer<'_> {
             for (node, range) in batch.iter().zip(&ranges) {
                 let (own, later) = rest.split_at_mut(range.len() as usize);
                 let is_there = is_whole || self.looker.around.memory().read(range.start, own).is_ok();
-                contents.push((is_there && self.is_still_pool(*node, *range, own)).then(|| number_of(own)));
+                contents.push(
+                    (is_there && self.is_still_pool(*node, *range, own) && self.is_still_session(*node, own))
+                        .then(|| number_of(own)),
+                );
                 rest = later;
             }
         }
@@ -141,6 +145,16 @@ impl Confirmer<'_> {
         scanner.visit(range.start, owned.pool.block_size.max(range.len()), bytes);
         let block = scanner.blocks.first().filter(|_| !scanner.pools.is_empty());
         block.is_some_and(|block| block.end.0.wrapping_sub(block.start.0) == owned.pool.block_size)
+    }
+
+    /// True if a node that was taken for a session still is one.
+    fn is_still_session(&self, node: u32, bytes: &[u8]) -> bool {
+        if !self.looker.nodes.is_by_start(node) {
+            return true;
+        }
+        let Some(Node::Chunk(chunk)) = self.looker.nodes.get(node) else { return false };
+        let head = bytes.get(..HEAD.min(bytes.len())).unwrap_or_default();
+        mark_of(head, self.looker.heap.usable(chunk)) == Some(Mark::SslSession)
     }
 }
 

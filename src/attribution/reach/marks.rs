@@ -45,6 +45,9 @@ const MASTER_KEY_LENGTH: u64 = 8;
 const LONGEST_KEY: u64 = 64;
 const LONGEST_ID: u64 = 32;
 
+/// Usable bytes that a chunk of a session can have.
+pub const SESSION_SIZES: std::ops::Range<u64> = ID_LENGTH[0] + 180..ID_LENGTH[1] + 680;
+
 /// True if that many words after another are as in a session: protocol version, lengths within their bounds, and pointers.
 fn is_session(head: &[u8], usable: u64) -> bool {
     let version = word_at(head, 0);

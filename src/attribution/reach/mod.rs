@@ -1,7 +1,7 @@
 //! Who holds what: a conservative mark over the process's memory, as a leak checker makes it.
 //!
 //! Every aligned word of the roots, of pools with a name and of other chunks in use that is an address within a chunk counts
-//! as a pointer to it. What no such chain leads to is held by nothing. While the process runs, pointers move under our eyes:
+//! as a pointer to it; of an `SSL_SESSION` only its start does. What no such chain leads to is held by nothing. While the process runs, pointers move under our eyes:
 //! what seems to be held by nothing is looked for again, and again, until two looks agree; and memory that nobody can reach
 //! cannot change, so that what has changed between two looks is not believed to be lost.
 
@@ -11,6 +11,7 @@ mod marks;
 mod nodes;
 mod roots;
 mod scan;
+mod sessions;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -92,10 +93,11 @@ pub fn reach(
     pools: Option<&PoolLayout>,
     is_whole: bool,
 ) -> Option<Reach> {
-    let nodes = Nodes::of(heap, attribution);
+    let mut nodes = Nodes::of(heap, attribution);
     if nodes.list.len() > MOST_NODES {
         return None;
     }
+    nodes.by_start = sessions::find(&nodes, heap, around.memory());
     let looker = Looker { heap, attribution, around, nodes: &nodes, pools };
     let first = looker.first_look();
     let mut reached = Reach {

@@ -29,6 +29,8 @@ pub struct Span {
 pub struct Nodes {
     /// By their numbers.
     pub list: Vec<Node>,
+    /// Those that only a pointer to their very start holds, in order.
+    pub by_start: Vec<u32>,
     /// For each pool its node; `u32::MAX` for pools with a name.
     of_pool: Vec<u32>,
 }
@@ -51,7 +53,8 @@ pub enum Source {
 impl Nodes {
     /// The nodes of a heap.
     pub fn of(heap: &Heap, attribution: &Attribution) -> Nodes {
-        let mut nodes = Nodes { list: Vec::new(), of_pool: vec![u32::MAX; attribution.pools.len()] };
+        let mut nodes =
+            Nodes { list: Vec::new(), by_start: Vec::new(), of_pool: vec![u32::MAX; attribution.pools.len()] };
         for (id, _) in heap.in_use().filter(|(id, _)| attribution.claim(*id).is_none()) {
             nodes.list.push(Node::Chunk(id));
         }
@@ -70,12 +73,18 @@ impl Nodes {
         self.list.get(node as usize).copied()
     }
 
-    /// The memory of the nodes that `wanted` names, in address order.
+    /// True if only a pointer to the very start of a node holds it.
+    pub fn is_by_start(&self, node: u32) -> bool {
+        self.by_start.binary_search(&node).is_ok()
+    }
+
+    /// The memory of the nodes that `wanted` names, in address order: as much of it as pointers may lead to.
     pub fn spans(&self, heap: &Heap, attribution: &Attribution, wanted: impl Fn(u32) -> bool) -> Vec<Span> {
         let mut spans = Vec::new();
         let mut add = |node: u32, chunk: ChunkId| {
             let start = heap.chunk(chunk).memory().0;
-            let span = Span { start, end: start.saturating_add(heap.usable(chunk)), node };
+            let size = if self.is_by_start(node) { 1 } else { heap.usable(chunk) };
+            let span = Span { start, end: start.saturating_add(size), node };
             spans.extend((span.start < span.end).then_some(span));
         };
         for (number, node) in self.list.iter().enumerate().filter(|(number, _)| wanted(*number as u32)) {

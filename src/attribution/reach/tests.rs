@@ -31,17 +31,21 @@ fn memory_of(chunk: u64) -> Addr {
 }
 
 fn heap() -> Heap {
+    heap_of(SIZE, COUNT)
+}
+
+fn heap_of(size: u64, count: u64) -> Heap {
     let state = |chunk| if chunk == FREE { ChunkState::Free } else { ChunkState::InUse };
-    let range = AddrRange::sized(Addr(HEAP), COUNT * SIZE);
+    let range = AddrRange::sized(Addr(HEAP), count * size);
     Heap {
         arenas: Vec::new(),
         par: Par::default(),
         regions: vec![SettledRegion {
             region: Region { arena: 0, chunks: range, overhead: 0, is_brk: true },
             walked: range,
-            chunks: 0..COUNT as usize,
+            chunks: 0..count as usize,
         }],
-        chunks: (0..COUNT).map(|chunk| Chunk::new(memory_of(chunk), SIZE, state(chunk))).collect(),
+        chunks: (0..count).map(|chunk| Chunk::new(Addr(HEAP + chunk * size + 16), size, state(chunk))).collect(),
         mmapped: Vec::new(),
         tcaches: Vec::new(),
         linking: None,
@@ -190,7 +194,7 @@ fn what_changes_is_not_lost_and_neither_is_what_it_points_to() {
 #[test]
 fn a_chunk_that_malloc_has_joined_with_another_is_not_lost() {
     let process = live(|image| {
-        image.write_u64(Addr(HEAP + 8 * SIZE + 8), 2 * SIZE | PREV_INUSE);
+        image.write_u64(Addr(HEAP + 8 * SIZE + 8), (2 * SIZE) | PREV_INUSE);
     });
     assert_eq!(lost_in(&process), [5]);
 }
@@ -209,4 +213,26 @@ fn of_a_heap_that_is_not_whole_nothing_is_said_to_be_lost() {
     assert!(reached.holders.iter().all(|holder| *holder != Some(Holder::Nothing)));
     let OwnedPool { held, .. } = &attribution.pools[0];
     assert_eq!((held, attribution.claim(ChunkId::Arena(4))), (&Held::Unknown, Some(Claim::Pool(0))));
+}
+
+#[test]
+fn only_the_start_of_a_session_holds_it() {
+    const LARGE: u64 = 0x3b0;
+    let heap = heap_of(LARGE, 3);
+    let attribution = Attribution::new(&heap, Vec::new(), Vec::new());
+    let mut process = process(&[]);
+    let image = process.image.get_mut().unwrap();
+    for (number, chunk) in heap.chunks.iter().enumerate() {
+        let memory = chunk.memory();
+        image.write_u64(Addr(memory.0 - 8), LARGE | PREV_INUSE);
+        // The last one is no session: there is no such version.
+        image.write_u64(memory, if number == 2 { 0x700 } else { 0x303 });
+        image.write_u64(memory + 8, 48);
+        image.write_u64(memory + 592, 32);
+        image.write_u64(Addr(VARIABLES + 0x400 + number as u64 * 8), memory.0 + if number == 0 { 0 } else { 0x20 });
+    }
+    let reached = reach(&heap, &attribution, &process, None, true).unwrap();
+    assert_eq!(reached.nodes.by_start, [0, 1]);
+    let is_lost = |holder: &Option<Holder>| *holder == Some(Holder::Nothing);
+    assert_eq!(reached.holders.iter().map(is_lost).collect::<Vec<_>>(), [false, true, false]);
 }

@@ -130,7 +130,8 @@ impl Plan {
             Command::Explain(args) => list::explain(args),
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
-        let options = Options { debug, with_chunks: task.needs_chunks(), show_clients, core_files };
+        let options =
+            Options { debug, with_chunks: task.needs_chunks(), show_clients, core_files, ..Options::default() };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }
