@@ -57,7 +57,7 @@ pub fn with_heap(
     }
     pools::name_by_handler(prepared, &mut named);
     let mut attribution = Attribution::new(&heap, pools, named);
-    let evidence = find_holders(around, &heap, &mut attribution, wanted.addresses);
+    let evidence = find_holders(around, &heap, &mut attribution, wanted.addresses, &mut snapshot.notes);
     let residency = pagemap.and_then(|pagemap| HeapResidency::read(pagemap, prepared.page_size, &heap));
     let (owners, owner_of) = summarise(&heap, &attribution);
     snapshot.owners = owners;
@@ -86,21 +86,36 @@ pub fn with_heap(
 
 /// Looks for who holds what no typed path leads to. A process that is not nginx has no pools, and the owners of its chunks
 /// are not looked for.
-fn find_holders(around: &Around<'_>, heap: &Heap, attribution: &mut Attribution, wanted: &[u64]) -> Evidence {
+fn find_holders(
+    around: &Around<'_>,
+    heap: &Heap,
+    attribution: &mut Attribution,
+    wanted: &[u64],
+    notes: &mut Vec<String>,
+) -> Evidence {
     let mut evidence = Evidence::default();
     let Some(nginx) = &around.prepared.nginx else { return evidence };
     let known = known_chunks(around.prepared, around.memory);
     attribution.claim_typed(heap, &known);
     let mut typed = known;
     if let Some(found) = explored(around.prepared, around.memory, heap, attribution) {
+        notes.extend(found.problems.iter().map(|problem| format!("owners by the types of modules: {problem}")));
         let chunks = take_names(found, attribution);
         attribution.claim_typed(heap, &chunks);
         typed.extend(chunks);
     }
     let names = TargetNames::new(around.prepared, around.memory, around.thread_pointers());
-    if let Some(reached) = reach(heap, attribution, around, Some(&nginx.pools), may_tell_lost(heap)) {
-        evidence.held = attribution.holders_of(heap, &reached, &names, wanted);
-        attribution.add_reach(heap, &reached, &names);
+    // What a core does not hold may point anywhere.
+    let is_whole = may_tell_lost(heap) && around.prepared.source.missing == 0;
+    match reach(heap, attribution, around, Some(&nginx.pools), is_whole) {
+        Some(reached) => {
+            evidence.held = attribution.holders_of(heap, &reached, &names, wanted);
+            attribution.add_reach(heap, &reached, &names);
+        }
+        None => notes.push(
+            "who points to chunks outside pools was not looked for: there are more than four million of them"
+                .to_owned(),
+        ),
     }
     if !wanted.is_empty() {
         let binary = &around.prepared.binary;
