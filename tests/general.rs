@@ -84,8 +84,14 @@ impl Worker {
     }
 
     fn explore(&self) -> Exploration {
-        let modules =
-            [NginxModule { debug: &self.debug, bias: self.bias, dynamic: &[], show_clients: false, built_in: None }];
+        let modules = [NginxModule {
+            debug: &self.debug,
+            bias: self.bias,
+            dynamic: &[],
+            show_clients: false,
+            runs: false,
+            built_in: None,
+        }];
         let input = Input {
             modules: &modules,
             memory: &self.memory,

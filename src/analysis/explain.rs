@@ -6,9 +6,9 @@ use super::prepared::Prepared;
 use super::referrers;
 use super::words::Words;
 use crate::addr::{Addr, AddrRange};
-use crate::malloc::chunk::IN_USE_OVERHEAD;
+use crate::malloc::chunk::{HEADER, IN_USE_OVERHEAD};
 use crate::malloc::read::ReadPagemap;
-use crate::snapshot::chunks::{ChunkRow, ChunkTable};
+use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::explanation::{ChunkInfo, Explanation, MappingInfo, SymbolInfo};
 use crate::snapshot::model::{HexAddr, Snapshot};
 use crate::snapshot::pool::{PoolRow, Trust};
@@ -170,7 +170,11 @@ pub fn symbol_at(prepared: &Prepared, address: Addr) -> Option<SymbolInfo> {
 /// nothing is mapped there.
 pub fn wanted(explanation: &Explanation) -> AddrRange {
     match &explanation.chunk {
-        Some(chunk) => AddrRange::sized(Addr(chunk.address.0), chunk.size.saturating_sub(IN_USE_OVERHEAD)),
+        Some(chunk) => {
+            // Nothing follows a chunk with a mapping of its own, whose last word it could have for itself.
+            let overhead = if chunk.arena == ArenaName::Mmapped { HEADER } else { IN_USE_OVERHEAD };
+            AddrRange::sized(Addr(chunk.address.0), chunk.size.saturating_sub(overhead))
+        }
         None if explanation.mapping.is_none() => AddrRange::sized(Addr::NULL, 0),
         None => AddrRange::sized(Addr(explanation.address.0), 1),
     }

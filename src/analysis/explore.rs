@@ -75,7 +75,14 @@ fn nginx_modules(prepared: &Prepared) -> impl Iterator<Item = &LoadedModule> {
 }
 
 fn module(loaded: &LoadedModule) -> NginxModule<'_> {
-    NginxModule { debug: &loaded.debug, bias: loaded.bias, dynamic: &[], show_clients: false, built_in: None }
+    NginxModule {
+        debug: &loaded.debug,
+        bias: loaded.bias,
+        dynamic: &[],
+        show_clients: false,
+        runs: false,
+        built_in: None,
+    }
 }
 
 /// Where nginx and its modules have their variables.

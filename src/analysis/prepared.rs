@@ -226,6 +226,7 @@ impl Prepared {
             bias: self.binary.bias,
             dynamic: &dynamic,
             show_clients: self.show_clients,
+            runs: self.source.kind == "process",
             built_in,
         })
     }

@@ -4,6 +4,7 @@ use super::fields::{Fields, pointer, word};
 use super::owner::NginxModule;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the clocks are (nginx `src/core/ngx_times.c`).
 pub struct Clock {
@@ -13,9 +14,12 @@ pub struct Clock {
     wall: Option<Addr>,
     seconds: Option<u64>,
     milliseconds: Option<u64>,
+    /// True if the machine's clock tells what time it is for nginx too.
+    runs: bool,
 }
 
-/// What time it was for nginx when it stopped: that of its last wait for events.
+/// What time it was when nginx stopped. Its own clocks stand still while it waits for events: a worker with nothing but idle
+/// websockets can be minutes behind. Of a process that runs they are set to the machine's; of a core they are all there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Now {
     /// Milliseconds on the clock of `ngx_current_msec`.
@@ -33,13 +37,14 @@ impl Clock {
             wall: nginx.variable("ngx_cached_time"),
             seconds: time.offset("sec"),
             milliseconds: time.offset("msec"),
+            runs: nginx.runs,
         }
     }
 
     /// One that knows nothing.
     #[cfg(test)]
     pub fn unknown() -> Clock {
-        Clock { monotonic: None, wall: None, seconds: None, milliseconds: None }
+        Clock { monotonic: None, wall: None, seconds: None, milliseconds: None, runs: false }
     }
 
     /// Reads them.
@@ -49,11 +54,26 @@ impl Clock {
         let wall = time.and_then(|time| {
             wall_milliseconds(word(memory, time, self.seconds)?, word(memory, time, self.milliseconds)?)
         });
-        Now { monotonic: monotonic.filter(|time| *time > 0), wall }
+        let now = Now { monotonic: monotonic.filter(|time| *time > 0), wall };
+        if self.runs { now.at(machine_milliseconds()) } else { now }
     }
 }
 
+/// Milliseconds since 1970 by the machine's clock.
+fn machine_milliseconds() -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(now.as_millis()).ok()
+}
+
 impl Now {
+    /// The same clocks, set on to `machine`, milliseconds since 1970: by as much as they are behind. A clock that was set
+    /// back in the meantime tells nothing.
+    fn at(self, machine: Option<u64>) -> Now {
+        let behind = machine.zip(self.wall).and_then(|(machine, wall)| machine.checked_sub(wall)).unwrap_or(0);
+        let on = |time: u64| time.saturating_add(behind);
+        Now { monotonic: self.monotonic.map(on), wall: self.wall.map(on) }
+    }
+
     /// Age in milliseconds of what began at `start` on the clock of `ngx_current_msec`; 0 stands for not known.
     pub fn since(self, start: u64) -> Option<u64> {
         self.monotonic?.checked_sub(start).filter(|_| start > 0)
@@ -72,6 +92,16 @@ fn wall_milliseconds(seconds: u64, milliseconds: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_that_stood_still_are_set_on() {
+        let now = Now { monotonic: Some(500), wall: Some(1_000_000) };
+        assert_eq!(now.at(Some(1_060_000)), Now { monotonic: Some(60_500), wall: Some(1_060_000) });
+        assert_eq!(now.at(Some(900_000)), now);
+        assert_eq!(now.at(None), now);
+        let blind = Now { monotonic: Some(500), wall: None };
+        assert_eq!(blind.at(Some(1_060_000)), blind);
+    }
 
     #[test]
     fn ages_that_cannot_be_are_not_told() {

@@ -159,6 +159,8 @@ pub struct NginxModule<'a> {
     pub dynamic: &'a [DynamicModule<'a>],
     /// Whether clients' addresses and what they asked for are to be read at all.
     pub show_clients: bool,
+    /// Whether it is a process that runs, on this machine: its time is then the machine's.
+    pub runs: bool,
     /// Layouts for a binary without debug info, if memory agrees with any.
     pub built_in: Option<&'a BuiltIn>,
 }

@@ -42,7 +42,12 @@ pub fn comparable(snapshot: &Snapshot) -> Value {
     }
     for finding in value["findings"].as_array_mut().unwrap() {
         finding.as_object_mut().unwrap().remove("resident");
+        for holder in finding.get_mut("holders").and_then(Value::as_array_mut).into_iter().flatten() {
+            remove(holder, &["oldest_ms"]);
+        }
     }
+    // What time it was when a core was written only nginx's own clock tells, which stands still while nginx waits.
+    value["pools"].as_array_mut().unwrap().iter_mut().for_each(|pool| remove(pool, &["age_ms"]));
     value
 }
 

@@ -136,7 +136,7 @@ pub enum RowFormat {
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Examples:\n  poolscope chunks 4242 --size 256K..512K --state in_use\n  poolscope chunks 4242 --owner \
-                  outside_pools --format csv > chunks.csv\n  poolscope chunks 4242 --format ndjson | jq -r .owner | sort | uniq -c"
+                  openssl --sort size --format csv > chunks.csv\n  poolscope chunks 4242 --format ndjson | jq -r .owner | sort | uniq -c"
 )]
 pub struct ChunksArgs {
     /// What the list is of.
