@@ -30,7 +30,9 @@ use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::model::Snapshot;
+use crate::target::maps::Backing;
 use crate::target::registers::ThreadRegisters;
+use crate::target::resident::Resident;
 use around::{Around, Stacks};
 use core::CoreTarget;
 use evidence::{Evidence, Wanted};
@@ -102,10 +104,14 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
     progress.step("putting it together");
     let (freeze, threads) = (capture.freeze_info(), capture.threads);
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
+    let files = target.prepared.maps.0.iter().filter(|mapping| matches!(mapping.backing, Backing::File { .. }));
+    let files: Vec<AddrRange> = files.map(|mapping| mapping.range).collect();
+    let state = pagemap(&files);
+    let memory = Resident::new(&target.memory, target.prepared.page_size, files, state);
     let around = Around {
         prepared: &target.prepared,
         glibc,
-        memory: &target.memory,
+        memory: &memory,
         pagemap: &pagemap,
         registers: capture.registers.iter().flat_map(|thread| &thread.words).copied().collect(),
         stacks: Stacks::Live(target.process.pid),

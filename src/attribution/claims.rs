@@ -10,7 +10,7 @@ pub const MOST_GROUPS: u32 = 0xffff;
 pub enum Claim {
     /// The pool of this number.
     Pool(u32),
-    /// The group of this number: [`Attribution::groups`].
+    /// The group of this number: [`groups`](super::Attribution::groups).
     Group(u32),
 }
 

@@ -17,6 +17,7 @@ pub mod modules;
 pub mod pagemap;
 pub mod process;
 pub mod registers;
+pub mod resident;
 pub mod stacks;
 mod threads;
 pub(crate) mod unpack;

@@ -2,8 +2,8 @@
 //! what its memory holds agrees with them.
 //!
 //! A stripped nginx still exports its variables, because modules that are loaded at run time need them (nginx
-//! `auto/cc/conf` links with `-Wl,-E`). What the debug info would add is where structures keep what. That is in [`tables`]
-//! for builds with `--with-compat`; [`proof`] says what must agree.
+//! `auto/cc/conf` links with `-Wl,-E`). What the debug info would add is where structures keep what. That is in `tables.rs`
+//! for builds with `--with-compat`; `proof.rs` says what must agree.
 
 mod proof;
 mod tables;
