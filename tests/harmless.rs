@@ -242,3 +242,28 @@ fn two_at_once_take_turns() {
     }
     assert_runs(nginx.worker_pid().unwrap());
 }
+
+/// Resident kilobytes of a process that are anonymous, and those of files.
+fn resident(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    (of("RssAnon:"), of("RssFile:"))
+}
+
+#[test]
+fn a_snapshot_gives_the_target_no_pages() {
+    let nginx = Nginx::builder().start().unwrap();
+    let _leak = Leak::run(&nginx, &LeakPlan::new(5, 40), |_| ()).unwrap();
+    let worker = nginx.worker_pid().unwrap();
+    let before = resident(worker);
+    take(worker as i32, &options(), &Silent).unwrap();
+    let after = resident(worker);
+    // The stop ends its wait for events: going on takes it through code that it may not have run yet.
+    assert_eq!(after.0, before.0, "anonymous memory");
+    assert!(after.1 <= before.1 + 32, "memory of files: {before:?} and {after:?}");
+    take(worker as i32, &options(), &Silent).unwrap();
+    assert_eq!(resident(worker), after);
+}
