@@ -1,4 +1,4 @@
-//! The stop of a live process: rehearse, stop, read, let go.
+//! Stopping a live process: rehearse, stop, read, let go.
 
 use super::live::LiveTarget;
 use super::prepared::Glibc;
@@ -7,16 +7,15 @@ use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::malloc::walk::PayloadVisitor;
-use crate::nginx::scan::PoolScanner;
 use crate::snapshot::model::FreezeInfo;
 use crate::target::cache::PageCache;
-use crate::target::freeze::{Freeze, FreezeError, Patience, StopPlace};
+use crate::target::freeze::{Patience, StopPlace};
 use crate::target::lines::{LineCache, LineRecorder};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
-use crate::target::memory::Fault;
 use crate::target::pagemap::Pagemap;
 use crate::target::registers::ThreadRegisters;
+use crate::target::stops::{StopLimits, StopLog, read_stopped};
 use std::time::Duration;
 
 /// Pages kept for following pointers, at most this many bytes.
@@ -28,31 +27,43 @@ const SPARE_PAGES: usize = 256;
 /// A walk over a heap that changes loses its way now and then: how often the rehearsal is tried.
 const REHEARSALS: usize = 3;
 
-/// What was read during the stop.
+/// What was read while the target stood still.
 pub struct Capture {
     /// What was read.
     pub reading: Reading,
-    /// Longest time that a thread stood still.
-    pub pause: Duration,
-    /// Where the target stood.
-    pub place: StopPlace,
-    /// How many threads it has.
-    pub threads: usize,
-    /// Bytes planned to be read during the stop.
+    /// The stops that it took.
+    pub log: StopLog,
+    /// How long each was to be at most.
+    pub longest: Option<Duration>,
+    /// Bytes planned to be read.
     pub bytes_read: u64,
-    /// What was in the registers of all threads.
-    pub registers: Vec<ThreadRegisters>,
 }
 
 impl Capture {
     /// How it was stopped.
     pub fn freeze_info(&self) -> FreezeInfo {
+        let pauses = self.log.stops.iter().map(|stop| stop.pause);
+        let place = self.log.stops.iter().map(|stop| stop.place).max();
         FreezeInfo {
-            pause_microseconds: self.pause.as_micros() as u64,
-            place: place_name(self.place).to_owned(),
-            stops: 1,
+            pause_microseconds: pauses.clone().max().unwrap_or_default().as_micros() as u64,
+            place: place.map_or("", place_name).to_owned(),
+            stops: self.log.stops.len() as u32,
             bytes_read: self.bytes_read,
+            sum_microseconds: pauses.sum::<Duration>().as_micros() as u64,
+            elapsed_microseconds: self.log.elapsed.as_micros() as u64,
+            max_pause_microseconds: self.longest.map(|longest| longest.as_micros() as u64),
+            seams: self.reading.heap.seams,
         }
+    }
+
+    /// How many threads the target has.
+    pub fn threads(&self) -> usize {
+        self.log.stops.last().map_or(0, |stop| stop.registers.len())
+    }
+
+    /// What was in the registers of all threads in the latest stop.
+    pub fn registers(&self) -> &[ThreadRegisters] {
+        self.log.stops.last().map_or(&[], |stop| &stop.registers)
     }
 }
 
@@ -68,28 +79,41 @@ fn place_name(place: StopPlace) -> &'static str {
 ///
 /// # Errors
 /// [`SnapshotError`]; the target runs on.
-pub fn capture(target: &LiveTarget, glibc: &Glibc, progress: &dyn Progress) -> Result<Capture, SnapshotError> {
+pub fn capture(
+    target: &LiveTarget,
+    glibc: &Glibc,
+    longest: Option<Duration>,
+    progress: &dyn Progress,
+) -> Result<Capture, SnapshotError> {
+    let pid = target.process.pid;
+    let prepared = &target.prepared;
     let pagemap = |ranges: &[AddrRange]| read_pagemap(target, ranges);
-    let reader = Reader::new(&target.memory, &target.prepared, glibc, &pagemap);
-    let capturer = Capturer { target, reader };
+    let maps_now = || Maps::read_ranges(pid).ok();
+    let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now);
     progress.step("rehearsing on the running process");
-    let Rehearsed { plan, lines } = capturer.rehearse();
-    let workspace = Workspace::for_plan(&plan, threads(), &|| capturer.reader.scanner());
-    let pages = PageCache::new(&target.memory, target.prepared.page_size, CACHE_LIMIT);
-    pages.reserve(SPARE_PAGES);
-    let cache = LineCache::new(pages, lines.clone());
+    let Rehearsed { plan, lines } = rehearse(&reader, target);
+    let workspace = Workspace::for_plan(&plan, threads(), &|| reader.scanner());
     progress.step("stopping it for a moment");
-    let taken = on_own_thread(|| capturer.take(cache, &lines, &plan, workspace))??;
-    let reading = taken.answer.map_err(|fault| SnapshotError::Memory { pid: target.process.pid, fault })?;
+    let limits = StopLimits { longest, patience: Patience::default() };
+    let (answer, log) = read_stopped(&target.memory, limits, |memory| {
+        let pages = PageCache::new(memory, prepared.page_size, CACHE_LIMIT);
+        pages.reserve(SPARE_PAGES);
+        let cache = LineCache::new(pages, lines.clone());
+        // The heap may have grown since the mappings were read.
+        let threads = memory.threads()?;
+        let maps = maps_now();
+        let maps = maps.as_ref().unwrap_or(&prepared.maps);
+        let reader = Reader::new(memory, prepared, glibc, &pagemap, &maps_now);
+        let source = reader.source(maps, &threads, &cache, &lines);
+        let reading = reader.read(&source, &plan, workspace, |caught| {
+            cache.fill(caught);
+            cache.fetch_unknown(memory);
+        })?;
+        Ok((reading, cache.page_bytes()))
+    })?;
+    let (reading, page_bytes) = answer.map_err(|fault| SnapshotError::Memory { pid, fault })?;
     target.process.confirm()?;
-    Ok(Capture {
-        reading,
-        pause: taken.pause,
-        place: taken.place,
-        threads: taken.threads,
-        bytes_read: plan.planned_bytes() + taken.page_bytes,
-        registers: taken.registers,
-    })
+    Ok(Capture { reading, log, longest, bytes_read: plan.planned_bytes() + page_bytes })
 }
 
 /// Which pages of some ranges are in memory; nothing is known where the kernel does not tell.
@@ -102,27 +126,6 @@ pub fn threads() -> u64 {
     std::thread::available_parallelism().map_or(1, |count| count.get().min(4) as u64)
 }
 
-/// Runs `work` on a thread that ends with it. Only the end of the tracing thread makes the kernel let go of a thread of the
-/// target that would not stop.
-fn on_own_thread<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R, SnapshotError> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, work).map_err(SnapshotError::Thread)?;
-        thread.join().map_or_else(|panic| std::panic::resume_unwind(panic), Ok)
-    })
-}
-
-/// What came of a stop.
-struct Taken {
-    answer: Result<Reading, Fault>,
-    place: StopPlace,
-    threads: usize,
-    pause: Duration,
-    /// Bytes that were read apart from what was planned.
-    page_bytes: u64,
-    /// What was in the registers of all threads.
-    registers: Vec<ThreadRegisters>,
-}
-
 /// What a rehearsal has learnt.
 struct Rehearsed {
     plan: Rehearsal,
@@ -130,66 +133,24 @@ struct Rehearsed {
     lines: Vec<Addr>,
 }
 
-struct Capturer<'a> {
-    target: &'a LiveTarget,
-    reader: Reader<'a, LiveMemory>,
-}
-
-impl Capturer<'_> {
-    fn rehearse(&self) -> Rehearsed {
-        let mut best = Rehearsed { plan: Rehearsal::default(), lines: Vec::new() };
-        let nothing = Rehearsal::default();
-        let prepared = &self.target.prepared;
-        for _ in 0..REHEARSALS {
-            let pages = PageCache::new(&self.target.memory, prepared.page_size, CACHE_LIMIT);
-            let recorder = LineRecorder::new(pages);
-            let workspace = Workspace::for_plan(&nothing, 1, &|| self.reader.scanner());
-            let source = self.reader.source(&prepared.maps, &[], &recorder, &[]);
-            let Ok(reading) = self.reader.read(&source, &nothing, workspace, drop) else { continue };
-            let wanted = self.reader.scanner().wanted();
-            let lines = recorder.lines();
-            let plan = Rehearsal::of(&reading.heap, wanted, &lines, threads());
-            // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
-            best = Rehearsed { plan, lines };
-            if reading.heap.regions.iter().all(|region| region.end.is_whole()) {
-                break;
-            }
+fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> Rehearsed {
+    let mut best = Rehearsed { plan: Rehearsal::default(), lines: Vec::new() };
+    let nothing = Rehearsal::default();
+    let prepared = &target.prepared;
+    for _ in 0..REHEARSALS {
+        let pages = PageCache::new(&target.memory, prepared.page_size, CACHE_LIMIT);
+        let recorder = LineRecorder::new(pages);
+        let workspace = Workspace::for_plan(&nothing, 1, &|| reader.scanner());
+        let source = reader.source(&prepared.maps, &[], &recorder, &[]);
+        let Ok(reading) = reader.read(&source, &nothing, workspace, drop) else { continue };
+        let wanted = reader.scanner().wanted();
+        let lines = recorder.lines();
+        let plan = Rehearsal::of(&reading.heap, wanted, &lines, threads());
+        // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
+        best = Rehearsed { plan, lines };
+        if reading.heap.regions.iter().all(|region| region.end.is_whole()) {
+            break;
         }
-        best
     }
-
-    /// Stop, read, let go.
-    fn take(
-        &self,
-        cache: LineCache<&LiveMemory>,
-        lines: &[Addr],
-        plan: &Rehearsal,
-        workspace: Workspace<PoolScanner>,
-    ) -> Result<Taken, FreezeError> {
-        let freeze = Freeze::stop(self.target.process.pid, Patience::default())?;
-        let answer = self.read_stopped(&freeze, &cache, lines, plan, workspace);
-        let (place, threads) = (freeze.place(), freeze.thread_ids().len());
-        let registers = freeze.registers();
-        let pause = freeze.release();
-        Ok(Taken { answer, place, threads, pause, page_bytes: cache.page_bytes(), registers })
-    }
-
-    fn read_stopped(
-        &self,
-        freeze: &Freeze,
-        cache: &LineCache<&LiveMemory>,
-        lines: &[Addr],
-        plan: &Rehearsal,
-        workspace: Workspace<PoolScanner>,
-    ) -> Result<Reading, Fault> {
-        let threads = freeze.thread_pointers();
-        // The heap may have grown since the mappings were read.
-        let maps = Maps::read_ranges(self.target.process.pid);
-        let maps = maps.as_ref().unwrap_or(&self.target.prepared.maps);
-        let source = self.reader.source(maps, &threads, cache, lines);
-        self.reader.read(&source, plan, workspace, |caught| {
-            cache.fill(caught);
-            cache.fetch_unknown(&self.target.memory);
-        })
-    }
+    best
 }

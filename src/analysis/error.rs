@@ -5,6 +5,7 @@ use crate::target::core::CoreError;
 use crate::target::freeze::FreezeError;
 use crate::target::memory::Fault;
 use crate::target::process::TargetError;
+use crate::target::stops::StopsError;
 use thiserror::Error;
 
 /// Why a snapshot could not be taken. The target runs on in every case.
@@ -75,4 +76,13 @@ pub enum SnapshotError {
         /// The cause.
         fault: Fault,
     },
+}
+
+impl From<StopsError> for SnapshotError {
+    fn from(error: StopsError) -> SnapshotError {
+        match error {
+            StopsError::Freeze(error) => error.into(),
+            StopsError::Thread(error) => SnapshotError::Thread(error),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::target::modules::{open_executable, open_library, open_others};
 use crate::target::process::{Process, TargetError};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A live process that is ready to be stopped.
 pub struct LiveTarget {
@@ -22,6 +22,8 @@ pub struct LiveTarget {
     pub memory: LiveMemory,
     /// What is known of it.
     pub prepared: Prepared,
+    /// How long it may stand still at a time.
+    pub max_pause: Option<Duration>,
 }
 
 /// Prepares `pid` for a snapshot, without stopping it.
@@ -55,7 +57,12 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
         show_clients: options.show_clients,
         without: options.without.clone(),
     };
-    Ok(LiveTarget { prepared: Prepared::new(about, &memory, binary, library, others), process, memory })
+    Ok(LiveTarget {
+        max_pause: options.max_pause,
+        prepared: Prepared::new(about, &memory, binary, library, others),
+        process,
+        memory,
+    })
 }
 
 fn describe(process: &Process) -> ProcessInfo {

@@ -41,6 +41,7 @@ use live::LiveTarget;
 use modules::KnownFiles;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 /// What to do besides the ordinary.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,9 @@ pub struct Options {
     pub with_chunks: bool,
     /// Where the files are that a core is of.
     pub core_files: CoreFiles,
+    /// How long the target may stand still at a time: what takes longer is read in several stops. `None` for one stop of any
+    /// length, which alone gives an exact picture of one moment.
+    pub max_pause: Option<Duration>,
     /// Tell clients' addresses and what they asked for. Otherwise these are not even read.
     pub show_clients: bool,
     /// Kinds of owners that are not looked for, by what their finder calls them
@@ -100,9 +104,10 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
     let Some(glibc) = &target.prepared.glibc else {
         return Ok((assemble::without_heap(&target.prepared), Evidence::default()));
     };
-    let capture = capture::capture(target, glibc, progress)?;
+    let capture = capture::capture(target, glibc, target.max_pause, progress)?;
     progress.step("putting it together");
-    let (freeze, threads) = (capture.freeze_info(), capture.threads);
+    let (freeze, threads) = (capture.freeze_info(), capture.threads());
+    let registers = capture.registers().to_vec();
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
     let files = target.prepared.maps.0.iter().filter(|mapping| matches!(mapping.backing, Backing::File { .. }));
     let files: Vec<AddrRange> = files.map(|mapping| mapping.range).collect();
@@ -113,12 +118,12 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
         glibc,
         memory: &memory,
         pagemap: &pagemap,
-        registers: capture.registers.iter().flat_map(|thread| &thread.words).copied().collect(),
+        registers: registers.iter().flat_map(|thread| &thread.words).copied().collect(),
         stacks: Stacks::Live(target.process.pid),
         looks: AtomicU32::new(0),
     };
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
-    evidence.threads = capture.registers;
+    evidence.threads = registers;
     snapshot.process.threads = threads;
     snapshot.freeze = Some(freeze);
     Ok((snapshot, evidence))

@@ -4,7 +4,7 @@
 use super::prepared::{Glibc, Nginx, Prepared};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::bookless::read_without_books;
-use crate::malloc::read::{HeapReading, ReadPagemap, Source, read_heap};
+use crate::malloc::read::{HeapReading, ReadMaps, ReadPagemap, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::layout::PoolLayout;
 use crate::nginx::owner::{NamedPool, Stopped, Trust};
@@ -36,14 +36,21 @@ pub struct Reader<'a, B> {
     /// Layout of pools.
     pub pools: PoolLayout,
     pagemap: &'a ReadPagemap<'a>,
+    maps_now: &'a ReadMaps<'a>,
 }
 
 impl<'a, B: Memory + Sync> Reader<'a, B> {
-    /// Reads `memory`, of which `pagemap` tells where there is any.
-    pub fn new(memory: &'a B, prepared: &'a Prepared, glibc: &'a Glibc, pagemap: &'a ReadPagemap<'a>) -> Reader<'a, B> {
+    /// Reads `memory`, of which `pagemap` tells where there is any and `maps_now` what is mapped.
+    pub fn new(
+        memory: &'a B,
+        prepared: &'a Prepared,
+        glibc: &'a Glibc,
+        pagemap: &'a ReadPagemap<'a>,
+        maps_now: &'a ReadMaps<'a>,
+    ) -> Reader<'a, B> {
         let nginx = prepared.nginx.as_ref();
         let pools = nginx.map_or(PoolLayout::SINCE_0_8_1, |nginx| nginx.pools.clone());
-        Reader { memory, prepared, glibc, nginx, pools, pagemap }
+        Reader { memory, prepared, glibc, nginx, pools, pagemap, maps_now }
     }
 
     /// A scanner that has seen nothing.
@@ -65,6 +72,7 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
             layout: &self.glibc.layout,
             roots: self.glibc.roots,
             maps,
+            maps_now: self.maps_now,
             page_size: self.prepared.page_size,
             threads,
             wanted,

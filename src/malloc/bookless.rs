@@ -9,6 +9,7 @@ use super::lists::FreedLists;
 use super::read::{HeapReading, RegionReading, Source};
 use super::region::main_piece;
 use super::rehearsal::{Rehearsal, Workspace};
+use super::seam::Seams;
 use super::stretches::sweep_regions;
 use super::walk::{PayloadVisitor, WalkEnd};
 use crate::addr::AddrRange;
@@ -31,6 +32,7 @@ where
         regions: Vec::new(),
         mmapped: Vec::new(),
         freed: FreedLists::default(),
+        seams: Seams::default(),
         visitors: Vec::new(),
         caught: Vec::new(),
         problems: Vec::new(),
@@ -39,10 +41,9 @@ where
     let nothing = Rehearsal::default();
     let mut workspace = Workspace::for_plan(&nothing, 1, make_visitor);
     sweep_regions(source, &nothing, regions, &mut workspace, make_visitor, &mut reading);
-    if reading.regions.last_mut().is_some_and(find_top) {
-        // That the walk came to the end of the mapping is then as it must be.
-        reading.problems.clear();
-    }
+    // That the walk came to the end of the mapping is then as it must be.
+    reading.regions.last_mut().map(find_top);
+    reading.note_breaks();
     reading.problems.push(
         "malloc's own books are not there: only the brk heap was walked; freed chunks in thread caches and fastbins count as \
          in use, and chunks of other arenas and with mappings of their own are missing"
@@ -51,17 +52,13 @@ where
     reading
 }
 
-/// The last chunk of a heap that is wholly there is the top: nothing else ends where the mapping does. True if it was found.
-fn find_top(region: &mut RegionReading) -> bool {
+/// The last chunk of a heap that is wholly there is the top: nothing else ends where the mapping does.
+fn find_top(region: &mut RegionReading) {
     let end = region.region.chunks.end;
     let is_at_end = matches!(region.end, WalkEnd::Broken { at, .. } if at == end);
     let last = region.parts.last_mut().and_then(|part| part.last_mut());
-    match last.filter(|last| is_at_end && last.end() == end) {
-        Some(last) => {
-            *last = last.with_state(ChunkState::Top);
-            region.end = WalkEnd::Top;
-            true
-        }
-        None => false,
+    if let Some(last) = last.filter(|last| is_at_end && last.end() == end) {
+        *last = last.with_state(ChunkState::Top);
+        region.end = WalkEnd::Top;
     }
 }

@@ -5,16 +5,19 @@
 
 use super::anonymous::read_anonymous;
 use super::arena::{Arena, Par, read_arenas};
+use super::catch_up::{FRESH_CACHE, catch_up};
 use super::chunk::Chunk;
 use super::layout::MallocLayout;
 use super::lists::{FreedLists, read_freed_lists};
 use super::mmapped::MmappedChunk;
 use super::region::{Region, heaps, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
+use super::seam::Seams;
 use super::stretches::sweep_regions;
 use super::tls::{FoundCaches, find_tcaches};
-use super::walk::{FreeLinks, PayloadVisitor, WalkEnd};
+use super::walk::{FreeLinks, PayloadVisitor, Walk, WalkEnd};
 use crate::addr::{Addr, AddrRange};
+use crate::target::cache::PageCache;
 use crate::target::lines::CaughtLine;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
@@ -34,6 +37,9 @@ pub struct MallocRoots {
 /// Tells the state of all pages of some ranges.
 pub type ReadPagemap<'a> = dyn Fn(&[AddrRange]) -> Pagemap + Send + Sync + 'a;
 
+/// Reads the mappings of the target.
+pub type ReadMaps<'a> = dyn Fn() -> Option<Maps> + Send + Sync + 'a;
+
 /// A target's heap as it can be read now.
 pub struct Source<'a, B, C> {
     /// For bulk reading, by several threads at once.
@@ -46,6 +52,8 @@ pub struct Source<'a, B, C> {
     pub roots: MallocRoots,
     /// The mappings as they are now.
     pub maps: &'a Maps,
+    /// The mappings as they are when it is called; `None` if they cannot be read.
+    pub maps_now: &'a ReadMaps<'a>,
     /// Page size in bytes.
     pub page_size: u64,
     /// Threads as `(thread id, thread pointer)`.
@@ -54,6 +62,27 @@ pub struct Source<'a, B, C> {
     pub wanted: &'a [Addr],
     /// Tells which pages of anonymous memory hold anything.
     pub pagemap: &'a ReadPagemap<'a>,
+}
+
+impl<'a, B, C> Source<'a, B, C> {
+    /// The same with other mappings and another memory for following pointers.
+    pub(super) fn with<'b, D>(&self, maps: &'b Maps, chase: &'b D) -> Source<'b, B, D>
+    where
+        'a: 'b,
+    {
+        Source {
+            bulk: self.bulk,
+            chase,
+            layout: self.layout,
+            roots: self.roots,
+            maps,
+            maps_now: self.maps_now,
+            page_size: self.page_size,
+            threads: self.threads,
+            wanted: self.wanted,
+            pagemap: self.pagemap,
+        }
+    }
 }
 
 /// A region with the chunks that were found in it.
@@ -76,10 +105,12 @@ impl RegionReading {
     }
 
     /// Adds what was walked next; an empty part is none.
-    pub(super) fn add(&mut self, part: Vec<Chunk>) {
-        if !part.is_empty() {
-            self.parts.push(part);
+    pub(super) fn add(&mut self, walk: Walk) {
+        if !walk.chunks.is_empty() {
+            self.parts.push(walk.chunks);
         }
+        self.free_links.extend(walk.free_links);
+        self.end = walk.end;
     }
 }
 
@@ -96,12 +127,26 @@ pub struct HeapReading<V> {
     pub mmapped: Vec<MmappedChunk>,
     /// Fastbins and thread caches.
     pub freed: FreedLists,
+    /// What became of the walks because the target ran in between.
+    pub seams: Seams,
     /// What the visitors noted, in the order of `regions`, those of mapped chunks last.
     pub visitors: Vec<V>,
     /// Wanted lines that came by and were not handed on yet.
     pub(super) caught: Vec<CaughtLine>,
     /// One sentence for each thing that was not as it must be.
     pub problems: Vec<String>,
+}
+
+impl<V> HeapReading<V> {
+    /// Names each region whose walk did not come to an end that a region can have.
+    pub(super) fn note_breaks(&mut self) {
+        for region in &self.regions {
+            if let WalkEnd::Broken { at, reason } = &region.end {
+                let chunks = region.region.chunks;
+                self.problems.push(format!("the chunk at {at}: {reason}; the walk of {chunks} ends there"));
+            }
+        }
+    }
 }
 
 /// Reads a heap with what a rehearsal has found out and made ready; both may be empty. `on_caught` takes the lines of
@@ -122,6 +167,7 @@ where
     C: Memory,
     V: PayloadVisitor,
 {
+    let began = source.bulk.moment();
     let par = Par::read(source.chase, source.layout, source.roots.par)?;
     let (arenas, ring) = read_arenas(source.chase, source.layout, source.roots.main_arena)?;
     let mut reading = HeapReading {
@@ -130,6 +176,7 @@ where
         regions: Vec::new(),
         mmapped: Vec::new(),
         freed: FreedLists::default(),
+        seams: Seams::default(),
         visitors: Vec::new(),
         caught: Vec::new(),
         problems: ring.into_iter().collect(),
@@ -137,13 +184,34 @@ where
     let regions = known_regions(source, rehearsal, &mut reading);
     sweep_regions(source, rehearsal, regions, &mut workspace, make_visitor, &mut reading);
     on_caught(std::mem::take(&mut reading.caught));
-    read_anonymous(source, rehearsal, make_visitor, &mut reading);
-    read_lists(source, &mut reading);
+    if source.bulk.moment() == began {
+        read_rest(source, rehearsal, make_visitor, &mut reading);
+    } else {
+        let maps = catch_up(source, rehearsal, make_visitor, &mut reading)?;
+        // What was kept of free lists is of an earlier moment.
+        let chase = PageCache::new(source.bulk, source.page_size, FRESH_CACHE);
+        read_rest(&source.with(&maps, &chase), rehearsal, make_visitor, &mut reading);
+    }
+    reading.note_breaks();
     Ok(reading)
 }
 
+fn read_rest<B, C, V>(
+    source: &Source<'_, B, C>,
+    rehearsal: &Rehearsal,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) where
+    B: Memory + Sync,
+    C: Memory,
+    V: PayloadVisitor,
+{
+    read_anonymous(source, rehearsal, make_visitor, reading);
+    read_lists(source, reading);
+}
+
 /// Regions that follow from the arenas, and those of the main arena that the rehearsal found.
-fn known_regions<B, C: Memory, V>(
+pub(super) fn known_regions<B, C: Memory, V>(
     source: &Source<'_, B, C>,
     rehearsal: &Rehearsal,
     reading: &mut HeapReading<V>,

@@ -8,7 +8,8 @@ use super::chunk::Chunk;
 use crate::addr::{Addr, AddrRange};
 use crate::target::lines::{CaughtLine, LINE, catch};
 use crate::target::live::MAX_RANGES;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, Moment};
+use thiserror::Error;
 
 /// Bytes fetched by one planned read. Larger batches fall out of the second-level cache before they are walked.
 const BATCH: u64 = 256 * 1024;
@@ -97,10 +98,26 @@ impl Runs {
     }
 }
 
+/// Why there are no bytes to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// They cannot be read.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The target has run since the latest read: what was at an address then may be elsewhere now. Said once; the next read
+    /// is answered, at an earlier address too.
+    #[error("the target has run since the latest read")]
+    Moved,
+}
+
 /// Reads a region front to back.
 pub struct PlannedReader<'a, M> {
     memory: &'a M,
+    /// All that is planned, and what of it is still ahead.
+    whole_plan: &'a [AddrRange],
     plan: &'a [AddrRange],
+    /// When the latest read was.
+    moment: Option<Moment>,
     /// Nothing beyond this is read: what follows a heap may not be mapped.
     limit: Addr,
     buffer: Vec<u8>,
@@ -122,7 +139,9 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         buffer.resize((BATCH + LARGEST_WINDOW) as usize, 0);
         PlannedReader {
             memory,
+            whole_plan: &plan.runs,
             plan: &plan.runs,
+            moment: None,
             limit,
             buffer,
             loaded: Vec::new(),
@@ -145,21 +164,33 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
     }
 
     /// The bytes at `address`, `length` of them or fewer if the region ends before. Addresses must not decrease by more
-    /// than what is still in the buffer.
+    /// than what is still in the buffer, except after [`ReadError::Moved`].
     ///
     /// # Errors
-    /// The [`Fault`] of the read, also if `address` is at or beyond the limit.
-    pub fn bytes(&mut self, address: Addr, length: u64) -> Result<&[u8], Fault> {
+    /// [`ReadError::Moved`], or the [`Fault`] of the read, also if `address` is at or beyond the limit.
+    pub fn bytes(&mut self, address: Addr, length: u64) -> Result<&[u8], ReadError> {
         let length = length.min(self.limit.checked_offset_from(address).unwrap_or(0));
         if length == 0 {
-            return Err(Fault::Unmapped(address));
+            return Err(Fault::Unmapped(address).into());
         }
         if !self.seek(address, length) {
-            self.load(address, length)?;
+            let moment = self.load(address, length)?;
+            if self.moment.replace(moment).is_some_and(|latest| latest != moment) {
+                self.start_anew();
+                return Err(ReadError::Moved);
+            }
         }
         let (range, offset) = self.loaded[self.current];
         let from = offset + (address.0 - range.start.0) as usize;
         Ok(&self.buffer[from..from + length as usize])
+    }
+
+    /// Forgets what it holds.
+    fn start_anew(&mut self) {
+        self.plan = self.whole_plan;
+        self.loaded.clear();
+        self.current = 0;
+        self.window_end = Addr::NULL;
     }
 
     /// Makes the loaded range that holds all the bytes the current one.
@@ -176,12 +207,14 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         false
     }
 
-    fn load(&mut self, address: Addr, length: u64) -> Result<(), Fault> {
+    fn load(&mut self, address: Addr, length: u64) -> Result<Moment, Fault> {
         // Runs that end before the bytes do are of no use, though they may hold the first of them.
         let passed = self.plan.partition_point(|run| run.end < address + length);
         self.plan = &self.plan[passed..];
-        if self.plan.first().is_some_and(|run| run.contains_bytes(address, length)) && self.load_planned().is_ok() {
-            return Ok(());
+        if self.plan.first().is_some_and(|run| run.contains_bytes(address, length))
+            && let Ok(moment) = self.load_planned()
+        {
+            return Ok(moment);
         }
         let follows = address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
         self.window = if follows { (self.window * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
@@ -190,7 +223,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         self.load_window(address, window).or_else(|_| self.load_window(address, length))
     }
 
-    fn load_planned(&mut self) -> Result<(), Fault> {
+    fn load_planned(&mut self) -> Result<Moment, Fault> {
         let mut total = 0;
         let fitting = self.plan.iter().take(MAX_RANGES).take_while(|run| {
             total += run.len();
@@ -210,9 +243,9 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         if offset > self.buffer.len() {
             self.buffer.resize(offset, 0);
         }
-        let answer = self.memory.read_ranges(&batch, &mut self.buffer[..offset]);
+        let answer = self.memory.read_ranges_at(&batch, &mut self.buffer[..offset]);
         match answer {
-            Ok(()) => {
+            Ok(_) => {
                 self.plan = rest;
                 for (range, offset) in &self.loaded {
                     catch(self.wanted, *range, &self.buffer[*offset..*offset + range.len() as usize], &mut self.caught);
@@ -223,16 +256,17 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         answer
     }
 
-    fn load_window(&mut self, address: Addr, length: u64) -> Result<(), Fault> {
+    fn load_window(&mut self, address: Addr, length: u64) -> Result<Moment, Fault> {
         let length = length.min(self.limit.0 - address.0) as usize;
         if length > self.buffer.len() {
             self.buffer.resize(length, 0);
         }
         self.loaded.clear();
         self.current = 0;
-        self.memory.read(address, &mut self.buffer[..length])?;
-        self.loaded.push((AddrRange::sized(address, length as u64), 0));
-        Ok(())
+        let range = AddrRange::sized(address, length as u64);
+        let moment = self.memory.read_ranges_at(&[range], &mut self.buffer[..length])?;
+        self.loaded.push((range, 0));
+        Ok(moment)
     }
 }
 

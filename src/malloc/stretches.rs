@@ -68,7 +68,7 @@ fn stretches(region: &Region, plan: &ReadPlan, top: Addr) -> Vec<Stretch> {
 }
 
 /// Joins the walks of a region's stretches. A stretch that ends exactly where the next one began proves that beginning;
-/// where the heap has changed since the rehearsal, the rest is walked anew from where the proof ends.
+/// where the heap has changed since the rehearsal, stretches are walked anew until one is proven again.
 fn join<B, C, V>(
     source: &Source<'_, B, C>,
     region: Region,
@@ -81,35 +81,44 @@ where
     V: PayloadVisitor,
 {
     let mut joined = RegionReading { region, parts: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
-    let mut walked = walked.into_iter().peekable();
-    while let Some((part, stretch)) = walked.next() {
-        joined.add(part.chunks);
-        joined.free_links.extend(part.free_links);
-        joined.end = part.end;
-        match (&joined.end, walked.peek()) {
-            (WalkEnd::Limit(at), Some((_, next))) if *at != next.from => {
-                let rest = Stretch { from: *at, to: stretch.region.end, ..stretch };
-                let mut visitor = make_visitor();
-                let plan = ReadPlan::default();
-                let mut reader = PlannedReader::new(source.bulk, &plan, rest.region.end, Vec::new());
-                let walk = walk(&mut reader, rest, &mut visitor, Walk::with_room_for(0));
-                reading.visitors.push(visitor);
-                joined.add(walk.chunks);
-                joined.free_links.extend(walk.free_links);
-                joined.end = walk.end;
-                break;
+    let mut walked = walked.into_iter();
+    let mut next = walked.next();
+    while let Some((part, _)) = next {
+        reading.seams += part.seams;
+        joined.add(part);
+        next = walked.next();
+        match (&joined.end, &mut next) {
+            (WalkEnd::Limit(at), Some((walk, stretch))) if *at != stretch.from => {
+                *stretch = Stretch { from: *at, ..*stretch };
+                *walk = walk_anew(source, *stretch, make_visitor, reading);
             }
             (WalkEnd::Limit(_), _) => {}
             // A damaged header costs its own stretch only: the next one starts at a place known from the rehearsal.
-            (WalkEnd::Broken { at, reason }, Some((_, next))) => {
-                let problem = format!("the chunk at {at}: {reason}; the walk goes on at {}", next.from);
+            (WalkEnd::Broken { at, reason }, Some((_, stretch))) => {
+                let problem = format!("the chunk at {at}: {reason}; the walk goes on at {}", stretch.from);
                 reading.problems.push(problem);
             }
             (WalkEnd::Top | WalkEnd::Fenceposts(_), _) | (_, None) => break,
         }
     }
-    if let WalkEnd::Broken { at, reason } = &joined.end {
-        reading.problems.push(format!("the chunk at {at}: {reason}; the walk of {} ends there", region.chunks));
-    }
     joined
+}
+
+/// Walks a stretch of which nothing is known beforehand.
+pub(super) fn walk_anew<B, C, V>(
+    source: &Source<'_, B, C>,
+    stretch: Stretch,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) -> Walk
+where
+    B: Memory,
+    V: PayloadVisitor,
+{
+    let mut visitor = make_visitor();
+    let plan = ReadPlan::default();
+    let mut reader = PlannedReader::new(source.bulk, &plan, stretch.region.end, Vec::new());
+    let walk = walk(&mut reader, stretch, &mut visitor, Walk::with_room_for(0));
+    reading.visitors.push(visitor);
+    walk
 }

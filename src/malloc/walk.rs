@@ -3,7 +3,8 @@
 use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
-use super::reader::PlannedReader;
+use super::reader::{PlannedReader, ReadError};
+use super::seam::{Seam, Seams};
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::{Memory, word_at};
 
@@ -19,6 +20,10 @@ pub trait PayloadVisitor: Send {
     /// if the chunk or its region is shorter.
     fn visit(&mut self, memory: Addr, usable: u64, payload: &[u8]);
 
+    /// Called when the walk comes back to this address because what lies from there on may have changed: what was noted of
+    /// it is to be forgotten.
+    fn forget_from(&mut self, memory: Addr);
+
     /// Makes room for what it may note of so many chunks, and touches it, so that no page fault falls into the stop.
     fn reserve(&mut self, _chunks: usize) {}
 }
@@ -33,6 +38,8 @@ impl PayloadVisitor for NoVisitor {
     }
 
     fn visit(&mut self, _memory: Addr, _usable: u64, _payload: &[u8]) {}
+
+    fn forget_from(&mut self, _memory: Addr) {}
 }
 
 /// The links of a free chunk, to be compared with the bins.
@@ -82,6 +89,8 @@ pub struct Walk {
     pub free_links: Vec<FreeLinks>,
     /// Where it ended.
     pub end: WalkEnd,
+    /// What became of it because the target ran in between.
+    pub seams: Seams,
 }
 
 /// What to walk.
@@ -108,7 +117,7 @@ struct Header {
 impl Walk {
     /// A walk that has found nothing, with room for so many chunks that is touched already.
     pub fn with_room_for(chunks: usize) -> Walk {
-        let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top };
+        let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top, seams: Seams::default() };
         walk.chunks.resize(chunks, Chunk::new(Addr(HEADER), MIN_SIZE, ChunkState::InUse));
         walk.chunks.clear();
         walk
@@ -123,10 +132,32 @@ pub fn walk<M: Memory>(
     room: Walk,
 ) -> Walk {
     let mut walker = Walker { walk: room, links: None };
-    walker.walk.end = match walker.run(reader, stretch, visitor) {
-        Ok(end) => end,
-        Err((at, reason)) => WalkEnd::Broken { at, reason },
+    let mut seam: Option<Seam> = None;
+    let mut from = stretch.from;
+    walker.walk.end = loop {
+        let earlier = match walker.run(reader, Stretch { from, ..stretch }, visitor) {
+            Ok(end) => break end,
+            Err(Interruption::Moved) => match seam.as_ref().and_then(|seam| seam.reopen(&mut walker.walk)) {
+                Some(earlier) => earlier,
+                None => {
+                    seam.take().into_iter().for_each(|seam| seam.close(&mut walker.walk));
+                    let (opened, earlier) = Seam::open(&mut walker.walk, stretch.from);
+                    seam = Some(opened);
+                    earlier
+                }
+            },
+            Err(Interruption::Broken(at, reason)) => {
+                match seam.as_mut().and_then(|seam| seam.open_further(&mut walker.walk, stretch.from)) {
+                    Some(earlier) => earlier,
+                    None => break WalkEnd::Broken { at, reason },
+                }
+            }
+        };
+        visitor.forget_from(earlier + HEADER);
+        walker.links = None;
+        from = earlier;
     };
+    seam.into_iter().for_each(|seam| seam.close(&mut walker.walk));
     walker.walk
 }
 
@@ -136,7 +167,21 @@ struct Walker {
     links: Option<(Addr, Addr)>,
 }
 
-type Broken = (Addr, String);
+enum Interruption {
+    /// The target has run since the latest read.
+    Moved,
+    /// What is at an address cannot be a chunk, and why.
+    Broken(Addr, String),
+}
+
+impl From<(Addr, ReadError)> for Interruption {
+    fn from((at, error): (Addr, ReadError)) -> Interruption {
+        match error {
+            ReadError::Moved => Interruption::Moved,
+            ReadError::Fault(fault) => Interruption::Broken(at, fault.to_string()),
+        }
+    }
+}
 
 impl Walker {
     fn run<M: Memory>(
@@ -144,11 +189,11 @@ impl Walker {
         reader: &mut PlannedReader<'_, M>,
         stretch: Stretch,
         visitor: &mut impl PayloadVisitor,
-    ) -> Result<WalkEnd, Broken> {
+    ) -> Result<WalkEnd, Interruption> {
         let wanted = HEADER + visitor.wanted().max(HEADER);
         let mut at = stretch.from;
         loop {
-            let bytes = reader.bytes(at, wanted).map_err(|fault| (at, fault.to_string()))?;
+            let bytes = reader.bytes(at, wanted).map_err(|error| (at, error))?;
             let header = parse(bytes);
             self.settle_previous(at, &header)?;
             if at >= stretch.to {
@@ -158,7 +203,7 @@ impl Walker {
             if size < MIN_SIZE {
                 return self.fencepost(reader, at, header.word, stretch.region.end);
             }
-            check(&header, at, stretch.region.end).map_err(|reason| (at, reason))?;
+            check(&header, at, stretch.region.end).map_err(|reason| Interruption::Broken(at, reason))?;
             let memory = at + HEADER;
             if at == stretch.top {
                 self.walk.chunks.push(Chunk::new(memory, size, ChunkState::Top));
@@ -174,7 +219,7 @@ impl Walker {
     }
 
     /// Tells from the header at `at` whether the chunk before it is free.
-    fn settle_previous(&mut self, at: Addr, header: &Header) -> Result<(), Broken> {
+    fn settle_previous(&mut self, at: Addr, header: &Header) -> Result<(), Interruption> {
         let (Some(last), Some((forward, backward))) = (self.walk.chunks.last_mut(), self.links.take()) else {
             return Ok(());
         };
@@ -187,7 +232,7 @@ impl Walker {
                 last.size(),
                 header.prev_size
             );
-            return Err((at, reason));
+            return Err(Interruption::Broken(at, reason));
         }
         *last = last.with_state(ChunkState::Free);
         self.walk.free_links.push(FreeLinks { memory: last.memory(), size: last.size(), forward, backward });
@@ -205,7 +250,7 @@ impl Walker {
         at: Addr,
         word: SizeWord,
         end: Addr,
-    ) -> Result<WalkEnd, Broken> {
+    ) -> Result<WalkEnd, Interruption> {
         let mut after = at;
         let mut word = word;
         while word.size() == HEADER && after.0 - at.0 < 3 * HEADER {
@@ -213,7 +258,7 @@ impl Walker {
             if after == end {
                 break;
             }
-            let next = reader.bytes(after, HEADER).map_err(|fault| (after, fault.to_string()))?;
+            let next = reader.bytes(after, HEADER).map_err(|error| (after, error))?;
             word = parse(next).word;
         }
         match (word.size(), after.0 - at.0) {
@@ -225,7 +270,9 @@ impl Walker {
                 }
             }
             (_, before) if before >= 2 * HEADER => {}
-            (size, _) => return Err((at, format!("size {size:#x} is smaller than any chunk"))),
+            (size, _) => {
+                return Err(Interruption::Broken(at, format!("size {size:#x} is smaller than any chunk")));
+            }
         }
         self.walk.chunks.push(Chunk::new(at + HEADER, after.0 - at.0, ChunkState::Fencepost));
         Ok(WalkEnd::Fenceposts(after))

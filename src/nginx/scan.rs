@@ -111,6 +111,11 @@ impl PayloadVisitor for PoolScanner {
         }
         self.blocks.push(block);
     }
+
+    fn forget_from(&mut self, memory: Addr) {
+        self.blocks.truncate(self.blocks.partition_point(|block| block.start < memory));
+        self.pools.truncate(self.pools.partition_point(|pool| pool.address < memory));
+    }
 }
 
 #[cfg(test)]

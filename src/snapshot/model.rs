@@ -7,6 +7,7 @@ use super::pool::{PoolRow, Trust};
 use super::sizes::SizeHistogram;
 use crate::addr::hex;
 use crate::malloc::books::{Books, Mallinfo};
+use crate::malloc::seam::Seams;
 use serde::{Deserialize, Serialize};
 
 /// Version of the published schema (docs/snapshot-schema.md). It grows when a field changes its meaning or goes away;
@@ -140,8 +141,16 @@ pub struct FreezeInfo {
     pub place: String,
     /// How many stops were made.
     pub stops: u32,
-    /// Bytes of the target's memory that were read during the stop.
+    /// Bytes of the target's memory that were read while it stood still.
     pub bytes_read: u64,
+    /// All stops together, in microseconds.
+    pub sum_microseconds: u64,
+    /// From the beginning of the first stop to the end of the last one, in microseconds.
+    pub elapsed_microseconds: u64,
+    /// How long a stop was to be at most, if that was limited.
+    pub max_pause_microseconds: Option<u64>,
+    /// Where the heap was walked on after the target had run, and what had changed there.
+    pub seams: Seams,
 }
 
 /// How much memory the process can get.

@@ -82,6 +82,8 @@ pub struct Patience {
     pub event_wait: Duration,
     /// For any other system call after that.
     pub system_call: Duration,
+    /// For both, where other threads of the target stand still meanwhile.
+    pub standing: Duration,
 }
 
 impl Default for Patience {
@@ -91,7 +93,20 @@ impl Default for Patience {
             stop: Duration::from_millis(200),
             event_wait: Duration::from_millis(20),
             system_call: Duration::from_millis(20),
+            standing: Duration::from_millis(40),
         }
+    }
+}
+
+impl Patience {
+    /// The same for a process whose first thread stands still while the next ones are brought to a good place.
+    fn for_threads(self, threads: usize) -> Patience {
+        if threads <= 1 {
+            return self;
+        }
+        let event_wait = self.event_wait.min(self.standing / 2);
+        let system_call = self.system_call.min(self.standing - event_wait);
+        Patience { event_wait, system_call, ..self }
     }
 }
 
@@ -126,6 +141,7 @@ impl Freeze {
             if freeze.threads.len() == first {
                 break;
             }
+            let patience = patience.for_threads(freeze.threads.len());
             for thread in freeze.threads.iter_mut().skip(first) {
                 let place = bring_thread(thread, pid, begin, patience)?;
                 freeze.place = freeze.place.max(place);
@@ -140,6 +156,11 @@ impl Freeze {
     /// Where the threads stand.
     pub fn place(&self) -> StopPlace {
         self.place
+    }
+
+    /// Since when the first of the threads has been standing still, at the earliest.
+    pub fn since(&self) -> Instant {
+        self.threads.iter().filter_map(TracedThread::stopped_at).min().unwrap_or_else(Instant::now)
     }
 
     /// The ids of the stopped threads, the process's own first.

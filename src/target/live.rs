@@ -33,6 +33,11 @@ impl LiveMemory {
         Ok(LiveMemory { pid: Pid::from_raw(pid), mem, vectored_is_refused: AtomicBool::new(false) })
     }
 
+    /// The process whose memory it is.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     fn read_through_file(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
         let mut done = 0;
         while done < buffer.len() {

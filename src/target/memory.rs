@@ -20,6 +20,11 @@ pub enum Fault {
     Refused(Addr, i32),
 }
 
+/// Which of the moments that a memory is read at. All that is read at one moment belongs together: nothing has changed
+/// in between. A memory that cannot change has only the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Moment(pub u32);
+
 /// Read access to the running address space of a target. The target is little-endian and 64-bit: others are refused
 /// before a `Memory` is made.
 pub trait Memory {
@@ -36,6 +41,16 @@ pub trait Memory {
             rest = tail;
         }
         Ok(())
+    }
+
+    /// As [`read_ranges`](Memory::read_ranges), and tells at which moment.
+    fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
+        self.read_ranges(ranges, buffer).map(|()| Moment::default())
+    }
+
+    /// The moment that the next read belongs to, as far as can be told.
+    fn moment(&self) -> Moment {
+        Moment::default()
     }
 
     /// The little-endian 64-bit word at `address`.
@@ -65,6 +80,14 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
         (**self).read_ranges(ranges, buffer)
+    }
+
+    fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
+        (**self).read_ranges_at(ranges, buffer)
+    }
+
+    fn moment(&self) -> Moment {
+        (**self).moment()
     }
 }
 

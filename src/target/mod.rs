@@ -19,8 +19,10 @@ pub mod process;
 pub mod registers;
 pub mod resident;
 pub mod stacks;
+pub mod stops;
 mod threads;
 pub(crate) mod unpack;
+pub mod urgency;
 
 /// The size of a page in bytes on this machine, which is also the target's.
 pub fn page_size() -> u64 {

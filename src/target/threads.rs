@@ -34,7 +34,10 @@ pub(super) struct TracedThread {
     /// The number of a signal taken off the thread by a signal-delivery-stop, 0 if there is none. It goes back with the next
     /// resume or the detach, so that it is delivered exactly once.
     pending: c_int,
-    /// Since when it has been standing still; `None` while it runs.
+    /// The latest time that it is known to have run.
+    ran_at: Instant,
+    /// Since when it has been standing still at the earliest; `None` while it runs. We see a stop some time after it began:
+    /// what is printed as the pause is never shorter than what the target went through.
     stopped_at: Option<Instant>,
     longest_stop: Duration,
     in_group_stop: bool,
@@ -48,6 +51,7 @@ impl TracedThread {
             Ok(()) => Ok(Some(TracedThread {
                 tid,
                 pending: 0,
+                ran_at: Instant::now(),
                 stopped_at: None,
                 longest_stop: Duration::ZERO,
                 in_group_stop: false,
@@ -76,8 +80,14 @@ impl TracedThread {
         self.longest_stop
     }
 
+    /// Since when it has been standing still at the earliest; `None` while it runs.
+    pub(super) fn stopped_at(&self) -> Option<Instant> {
+        self.stopped_at
+    }
+
     /// Asks the thread to stop; [`TracedThread::wait`] tells when it has.
     pub(super) fn interrupt(&mut self) {
+        self.ran_at = Instant::now();
         if ptrace::interrupt(self.tid) == Err(Errno::ESRCH) {
             self.gone = true;
         }
@@ -88,10 +98,12 @@ impl TracedThread {
     pub(super) fn wait(&mut self, deadline: Instant) -> Stop {
         let mut nap = Duration::from_micros(2);
         while !self.gone {
+            let now = Instant::now();
             match wait_without_blocking(self.tid) {
                 Ok(Some(status)) => return self.note(status),
-                Ok(None) if Instant::now() >= deadline => return Stop::TimedOut,
+                Ok(None) if now >= deadline => return Stop::TimedOut,
                 Ok(None) => {
+                    self.ran_at = now;
                     std::thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_micros(200));
                 }
@@ -109,7 +121,7 @@ impl TracedThread {
             self.stopped_at = None;
             return Stop::Gone;
         }
-        self.stopped_at = Some(Instant::now());
+        self.stopped_at = Some(self.ran_at);
         let signal = libc::WSTOPSIG(status);
         match status >> 16 {
             EVENT_STOP => self.in_group_stop = signal != libc::SIGTRAP,
@@ -122,10 +134,11 @@ impl TracedThread {
     /// Lets the thread run to its next system call, with the signal that it was about to receive.
     pub(super) fn resume_to_syscall(&mut self) {
         let signal = std::mem::take(&mut self.pending);
-        self.close_stop();
+        self.ran_at = Instant::now();
         if resume(libc::PTRACE_SYSCALL, self.tid, signal).is_err() {
             self.gone = true;
         }
+        self.close_stop();
     }
 
     /// Lets the thread go for good, with the signal that it was about to receive. Works only on a stopped thread: one that

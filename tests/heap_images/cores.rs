@@ -82,6 +82,7 @@ fn assert_read(path: &Path, target: &HeapImage) {
         threads: &threads,
         wanted: &[],
         pagemap: &pagemap,
+        maps_now: &|| None,
     };
     let plan = Rehearsal::default();
     let scanner = || PoolScanner::new(&LAYOUT, PAGE);

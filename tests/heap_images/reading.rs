@@ -51,6 +51,7 @@ pub fn read_with<V: PayloadVisitor>(
         threads: &target.threads,
         wanted: &[],
         pagemap: &pagemap,
+        maps_now: &|| None,
     };
     let workspace = Workspace::for_plan(rehearsal, threads, make_visitor);
     read_heap(&source, rehearsal, workspace, make_visitor, |_| {})

@@ -118,6 +118,9 @@ fn worker(owners: Vec<OwnerSummary>) -> Snapshot {
             place: "between_events".into(),
             stops: 1,
             bytes_read: 48_234_496,
+            sum_microseconds: 4_120,
+            elapsed_microseconds: 4_120,
+            ..FreezeInfo::default()
         }),
         limits: Some(limits()),
         layouts: Layouts { nginx: dwarf("same_file"), glibc: dwarf("build_id") },

@@ -2,6 +2,7 @@
 
 use poolscope::malloc::books::{ArenaBooks, Books, Mallinfo, Tally};
 use poolscope::malloc::chunk::ChunkState;
+use poolscope::malloc::seam::Seams;
 use poolscope::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use poolscope::snapshot::finding::Finding;
 use poolscope::snapshot::holder::Holder;
@@ -84,6 +85,10 @@ pub fn random(seed: u64, pools: u64, chunks: Option<u64>) -> Snapshot {
             place: r.text(),
             stops: r.below(9) as u32,
             bytes_read: r.size(),
+            sum_microseconds: r.size(),
+            elapsed_microseconds: r.size(),
+            max_pause_microseconds: r.maybe(Random::size),
+            seams: Seams { places: r.size(), chunks: r.size(), changed: r.size() },
         }),
         limits: r.maybe(limits),
         layouts: Layouts { nginx: layout(r), glibc: layout(r) },

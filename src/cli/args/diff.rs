@@ -1,6 +1,7 @@
 //! Words of the command that compares.
 
 use super::parse_rows;
+use super::stop::StopArgs;
 use super::target::{ClientArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct DiffArgs {
     /// End with status 4 if what is in use has grown by more than SIZE (`50M`)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub fail_on_growth: Option<u64>,
+    /// How it may be stopped.
+    #[command(flatten)]
+    pub stop: StopArgs,
 }
 
 /// How to write a difference.

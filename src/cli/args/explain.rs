@@ -1,5 +1,6 @@
 //! Words of the command that explains an address.
 
+use super::stop::StopArgs;
 use super::target::{ClientArgs, CoreArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 
@@ -25,6 +26,9 @@ pub struct ExplainArgs {
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: ExplainFormat,
+    /// How it may be stopped.
+    #[command(flatten)]
+    pub stop: StopArgs,
 }
 
 /// How to write an explanation.
@@ -70,11 +74,13 @@ fn parse_address(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn split(words: &[&str], core: Option<&str>) -> Result<(Option<TargetArg>, Vec<u64>), String> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let core = CoreArgs { core: core.map(Into::into), ..CoreArgs::default() };
-        ExplainArgs { words, core, top: 1, clients: ClientArgs::default(), format: ExplainFormat::Table }.split()
+        let stop = StopArgs { max_pause: Duration::ZERO, single_stop: true };
+        ExplainArgs { words, core, top: 1, clients: ClientArgs::default(), format: ExplainFormat::Table, stop }.split()
     }
 
     #[test]

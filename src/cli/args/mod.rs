@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod rows;
 mod show;
+mod stop;
 mod target;
 
 pub use diff::{DiffArgs, DiffFormat};
@@ -14,6 +15,7 @@ pub use target::{ClientArgs, CoreArgs, OneTarget, TargetArg};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Which nginx pool owns this worker's memory.
 #[derive(Debug, Parser)]
@@ -111,6 +113,20 @@ impl Command {
             Command::Chunks(_) => ClientArgs::default(),
         };
         args.show_clients
+    }
+
+    /// How long a running process may stand still at a time, if that is limited.
+    pub fn max_pause(&self) -> Option<Duration> {
+        let stop = match self {
+            Command::Snapshot(args) => args.stop,
+            Command::Diff(args) => args.stop,
+            Command::Pools(args) => args.stop,
+            Command::Chunks(args) => args.stop,
+            Command::Explain(args) => args.stop,
+            // Nothing runs.
+            Command::Report(_) => return None,
+        };
+        stop.longest()
     }
 
     /// The word that it is typed with.

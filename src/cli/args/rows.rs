@@ -1,6 +1,7 @@
 //! Words of the commands that list pools and chunks.
 
 use super::parse_rows;
+use super::stop::StopArgs;
 use super::target::{ClientArgs, OneTarget};
 use crate::malloc::chunk::ChunkState;
 use crate::report::rows::{BadSizeRange, ChunkSort, PoolKey, SizeRange};
@@ -51,6 +52,9 @@ pub struct PoolsArgs {
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: RowFormat,
+    /// How it may be stopped.
+    #[command(flatten)]
+    pub stop: StopArgs,
 }
 
 /// How an owner is known.
@@ -166,6 +170,9 @@ pub struct ChunksArgs {
     /// How to write it
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub format: RowFormat,
+    /// How it may be stopped.
+    #[command(flatten)]
+    pub stop: StopArgs,
 }
 
 /// By what chunks are sorted.

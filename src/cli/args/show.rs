@@ -1,6 +1,7 @@
 //! Words of the commands that show whole snapshots.
 
 use super::parse_rows;
+use super::stop::StopArgs;
 use super::target::{ClientArgs, CoreArgs, TargetArg, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
@@ -34,6 +35,9 @@ pub struct SnapshotArgs {
     /// Put a row for every chunk into the JSON
     #[arg(long)]
     pub chunks: bool,
+    /// How it may be stopped.
+    #[command(flatten)]
+    pub stop: StopArgs,
 }
 
 /// How to write a snapshot that is being taken.

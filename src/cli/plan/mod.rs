@@ -119,7 +119,7 @@ impl Plan {
             target::check_directory(name, "--debug-dir", directory, "one that is laid out as /usr/lib/debug is")?;
         }
         let core_files = target::core_files(&command)?;
-        let show_clients = command.shows_clients();
+        let (show_clients, max_pause) = (command.shows_clients(), command.max_pause());
         let style = environment.style(global.color);
         let task = match command {
             Command::Snapshot(args) => show::snapshot(args, style),
@@ -130,8 +130,8 @@ impl Plan {
             Command::Explain(args) => list::explain(args),
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
-        let options =
-            Options { debug, with_chunks: task.needs_chunks(), show_clients, core_files, ..Options::default() };
+        let with_chunks = task.needs_chunks();
+        let options = Options { debug, with_chunks, core_files, max_pause, show_clients, without: Vec::new() };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }

@@ -1,0 +1,57 @@
+//! How a running process may be stopped.
+
+use clap::Args as ClapArgs;
+use std::time::Duration;
+
+/// How long it may stand still.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+#[command(next_help_heading = "Stops of a running process")]
+pub struct StopArgs {
+    /// How long it may stand still at a time (`5ms`, `1s`). What takes longer is read in several stops, and the report says
+    /// so
+    #[arg(long, value_name = "TIME", value_parser = parse_pause, default_value = "20ms", conflicts_with = "single_stop")]
+    pub max_pause: Duration,
+    /// Read everything in one stop, however long: only that gives an exact picture of one moment
+    #[arg(long)]
+    pub single_stop: bool,
+}
+
+impl StopArgs {
+    /// How long it may stand still at a time, if that is limited.
+    pub fn longest(self) -> Option<Duration> {
+        (!self.single_stop).then_some(self.max_pause)
+    }
+}
+
+/// Stops that are shorter are over before anything is read.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn parse_pause(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is no time: write it as `5ms` or `0.5s`");
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 1e-3),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => return Err(wrong()),
+    };
+    let seconds = number.trim_end().parse::<f64>().map_err(|_| wrong())? * unit;
+    let pause = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
+    match pause >= SHORTEST {
+        true => Ok(pause),
+        false => Err(format!("{text} is too short for a stop: give 1ms or more")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(parse_pause("5ms"), Ok(Duration::from_millis(5)));
+        assert_eq!(parse_pause("0.5s"), Ok(Duration::from_millis(500)));
+        for wrong in ["5", "ms", "-5ms", "inf s", "NaNs", "1e99s", "5m"] {
+            assert!(parse_pause(wrong).unwrap_err().contains("is no time"), "{wrong}");
+        }
+        assert!(parse_pause("0.1ms").unwrap_err().contains("too short"));
+    }
+}

@@ -1,0 +1,112 @@
+//! Where a walk goes on after the target has run: it finds its place again by walking its latest chunks a second time.
+//!
+//! A chunk that was freed, or merged with its neighbours and cut anew, leaves a header behind that looks as good as before.
+//! So the place where the walk stopped proves nothing; a walk that comes there from chunks further back does, unless these
+//! are all gone too.
+
+use super::chunk::Chunk;
+use super::walk::Walk;
+use crate::addr::Addr;
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+
+/// Where walks went on after the target had run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Seams {
+    /// How many such places there are.
+    pub places: u64,
+    /// Chunks that were walked a second time there.
+    pub chunks: u64,
+    /// Those of them that were no longer what they had been just before.
+    pub changed: u64,
+}
+
+impl std::ops::AddAssign for Seams {
+    fn add_assign(&mut self, other: Seams) {
+        self.places += other.places;
+        self.chunks += other.chunks;
+        self.changed += other.changed;
+    }
+}
+
+/// How many chunks a walk goes back.
+const STEPS_BACK: usize = 256;
+
+/// How often it goes back twice as far if it then loses its way.
+const FURTHER: u32 = 6;
+
+/// Chunks that are being walked a second time.
+pub(super) struct Seam {
+    /// The first one's place among the walk's chunks.
+    first: usize,
+    /// What they were, in address order.
+    before: Vec<Chunk>,
+    /// How often the walk has gone back further since.
+    further: u32,
+}
+
+impl Seam {
+    /// Takes the latest chunks off a walk that began at `start`. Returns where to go on: at the first one taken, or at
+    /// `start` if there is none.
+    pub(super) fn open(walk: &mut Walk, start: Addr) -> (Seam, Addr) {
+        walk.seams.places += 1;
+        let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0 };
+        let from = seam.unwind(walk, start, STEPS_BACK);
+        (seam, from)
+    }
+
+    /// Takes the chunks off again if the walk has not come past them yet; `None` if it has.
+    pub(super) fn reopen(&self, walk: &mut Walk) -> Option<Addr> {
+        if self.is_passed(walk) {
+            return None;
+        }
+        walk.seams.places += 1;
+        walk.chunks.truncate(self.first);
+        let from = self.before.first()?.start();
+        drop_links(walk, from);
+        Some(from)
+    }
+
+    fn is_passed(&self, walk: &Walk) -> bool {
+        let end = self.before.last().map_or(Addr::NULL, |chunk| chunk.end());
+        let again = walk.chunks.get(self.first..).unwrap_or_default();
+        again.last().map_or(end.is_null(), |last| last.end() >= end)
+    }
+
+    /// The same with more chunks for a walk that lost its way among them; `None` if it lost it elsewhere, or if that was
+    /// tried often enough.
+    pub(super) fn open_further(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
+        if self.is_passed(walk) || self.further == FURTHER {
+            return None;
+        }
+        self.further += 1;
+        walk.chunks.truncate(self.first);
+        Some(self.unwind(walk, start, STEPS_BACK << self.further))
+    }
+
+    fn unwind(&mut self, walk: &mut Walk, start: Addr, steps: usize) -> Addr {
+        self.first = walk.chunks.len().saturating_sub(steps);
+        let mut before = walk.chunks.split_off(self.first);
+        before.append(&mut self.before);
+        self.before = before;
+        let from = self.before.first().map_or(start, |chunk| chunk.start());
+        drop_links(walk, from);
+        from
+    }
+
+    /// Counts what was different the second time.
+    pub(super) fn close(self, walk: &mut Walk) {
+        let now = walk.chunks.get(self.first..).unwrap_or_default();
+        let end = self.before.last().map_or(Addr::NULL, |chunk| chunk.end());
+        let now = now.iter().take_while(|chunk| chunk.start() < end);
+        let now: FxHashSet<(Addr, u64)> = now.map(|chunk| (chunk.start(), chunk.size())).collect();
+        let changed = self.before.iter().filter(|chunk| !now.contains(&(chunk.start(), chunk.size())));
+        walk.seams.changed += changed.count() as u64;
+        walk.seams.chunks += self.before.len() as u64;
+    }
+}
+
+fn drop_links(walk: &mut Walk, from: Addr) {
+    while walk.free_links.pop_if(|links| links.memory > from).is_some() {}
+}

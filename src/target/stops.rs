@@ -1,0 +1,269 @@
+//! Reading a target in stops of which none is longer than promised.
+//!
+//! One thread of ours holds the target and does nothing else, since Linux takes ptrace requests from the tracing thread
+//! only. Whoever reads goes through a [`StoppedMemory`], whose reads are answered while the target stands still and wait
+//! while it runs. So what follows a pointer need not know of stops; what relies on two reads belonging together asks for
+//! their [`Moment`]s.
+
+use super::freeze::{Freeze, FreezeError, Patience, StopPlace};
+use super::live::LiveMemory;
+use super::memory::{Fault, Memory, Moment};
+use super::registers::ThreadRegisters;
+use super::urgency::Urgency;
+use crate::addr::{Addr, AddrRange};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+/// How a target may be stopped.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopLimits {
+    /// How long a thread may stand still at a time; `None` for one stop of any length.
+    pub longest: Option<Duration>,
+    /// How long to wait for what.
+    pub patience: Patience,
+}
+
+/// A stop that is over.
+#[derive(Debug, Clone)]
+pub struct PastStop {
+    /// The longest time that a thread stood still in it.
+    pub pause: Duration,
+    /// Where the target stood.
+    pub place: StopPlace,
+    /// What was in the registers of all threads.
+    pub registers: Vec<ThreadRegisters>,
+}
+
+/// What came of reading in stops.
+#[derive(Debug)]
+pub struct StopLog {
+    /// Every stop, in order; none if nothing was read.
+    pub stops: Vec<PastStop>,
+    /// From the beginning of the first stop to the end of the last one.
+    pub elapsed: Duration,
+}
+
+/// The part of a stop that is kept for what cannot be foreseen: the read that is under way when the time is up, and letting
+/// go.
+const RESERVE: u32 = 8;
+
+/// The same at least.
+const SMALLEST_RESERVE: Duration = Duration::from_micros(500);
+
+/// After a stop the target runs for this many times as long, so that it catches up with what has come in meanwhile.
+const REST: u32 = 3;
+
+/// And for this long at least.
+const SHORTEST_REST: Duration = Duration::from_millis(10);
+
+/// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
+const LOOK_AGAIN: Duration = Duration::from_micros(20);
+
+/// Runs `work` on the memory of a process that is stopped at the first read, and let go when `work` returns. If that takes
+/// longer than a stop may, the target runs in between, and reads wait.
+///
+/// # Errors
+/// [`FreezeError`] if it could not be stopped, also not a further time: what `work` has done is then dropped.
+pub fn read_stopped<R>(
+    memory: &LiveMemory,
+    limits: StopLimits,
+    work: impl FnOnce(&StoppedMemory<'_>) -> R,
+) -> Result<(R, StopLog), StopsError> {
+    let gate = Gate::default();
+    let (ready, is_ready) = channel();
+    let (starter, word) = channel();
+    std::thread::scope(|scope| {
+        // Only the end of the tracing thread makes the kernel let go of a thread of the target that would not stop.
+        let keeper = Keeper { pid: memory.pid(), limits, gate: &gate, word };
+        let keeper = std::thread::Builder::new().spawn_scoped(scope, move || keeper.run(&ready))?;
+        let answer = is_ready.recv().ok().map(|()| {
+            let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
+            let _urgency = Urgency::begin();
+            work(&StoppedMemory { memory, gate: &gate, starter: &starter })
+        });
+        let log = keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        // The keeper says that it is ready before anything that can fail.
+        answer.map(|answer| (answer, log)).ok_or_else(|| FreezeError::Gone(memory.pid()).into())
+    })
+}
+
+/// Why a target could not be read in stops.
+#[derive(Debug, thiserror::Error)]
+pub enum StopsError {
+    /// It could not be stopped.
+    #[error(transparent)]
+    Freeze(#[from] FreezeError),
+    /// This process got no thread to stop it with.
+    #[error("no thread could be started to stop the process with: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What readers wait at while the target runs: the keeper holds it for writing then.
+#[derive(Debug, Default)]
+struct Gate {
+    window: RwLock<Window>,
+}
+
+/// The time in which the target may be read.
+#[derive(Debug, Default, Clone)]
+struct Window {
+    moment: Moment,
+    /// When the target is to run again.
+    deadline: Option<Instant>,
+    /// True once there will be no further stop.
+    is_over: bool,
+    /// Each thread with its thread pointer.
+    threads: Vec<(i32, Addr)>,
+}
+
+impl Gate {
+    /// Waits until the target stands still. It does so for as long as the guard lives.
+    fn enter(&self) -> Result<RwLockReadGuard<'_, Window>, Fault> {
+        loop {
+            let window = self.window.read().unwrap_or_else(PoisonError::into_inner);
+            if window.is_over {
+                return Err(Fault::Gone);
+            }
+            if window.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                return Ok(window);
+            }
+            drop(window);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn close(&self) -> RwLockWriteGuard<'_, Window> {
+        self.window.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The memory of a target that stands still whenever it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct StoppedMemory<'a> {
+    memory: &'a LiveMemory,
+    gate: &'a Gate,
+    starter: &'a Starter,
+}
+
+/// Tells the keeper to begin, and by its end that the work is done.
+#[derive(Debug)]
+struct Starter {
+    sender: Sender<()>,
+    has_started: AtomicBool,
+}
+
+impl StoppedMemory<'_> {
+    fn enter(&self) -> Result<RwLockReadGuard<'_, Window>, Fault> {
+        if !self.starter.has_started.swap(true, Ordering::Relaxed) {
+            // If the keeper is gone, the gate says so.
+            let _ = self.starter.sender.send(());
+        }
+        self.gate.enter()
+    }
+
+    /// Each thread of the target with its thread pointer, as of the latest stop.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`] if the target could not be stopped.
+    pub fn threads(&self) -> Result<Vec<(i32, Addr)>, Fault> {
+        Ok(self.enter()?.threads.clone())
+    }
+}
+
+impl Memory for StoppedMemory<'_> {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        let _still = self.enter()?;
+        self.memory.read(address, buffer)
+    }
+
+    fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
+        self.read_ranges_at(ranges, buffer).map(drop)
+    }
+
+    fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
+        let still = self.enter()?;
+        self.memory.read_ranges(ranges, buffer).map(|()| still.moment)
+    }
+
+    fn moment(&self) -> Moment {
+        self.enter().map(|still| still.moment).unwrap_or_default()
+    }
+}
+
+/// Holds the target and lets it go.
+struct Keeper<'a> {
+    pid: i32,
+    limits: StopLimits,
+    gate: &'a Gate,
+    /// One word is sent, to begin; the sender is dropped when the work is done, and also if it panics.
+    word: Receiver<()>,
+}
+
+impl Keeper<'_> {
+    fn run(self, ready: &Sender<()>) -> Result<StopLog, FreezeError> {
+        let _urgency = Urgency::begin();
+        let mut gate = self.gate.close();
+        // Nobody reads before the gate is held.
+        let _ = ready.send(());
+        let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
+        let mut began = None;
+        let mut outcome = Ok(());
+        gate.is_over = self.word.recv().is_err();
+        while !gate.is_over {
+            let freeze = match Freeze::stop(self.pid, self.patience()) {
+                Ok(freeze) => freeze,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            let since = freeze.since();
+            let began = *began.get_or_insert(since);
+            gate.moment = Moment(log.stops.len() as u32);
+            gate.deadline = self.limits.longest.map(|longest| since + longest - reserve(longest));
+            gate.threads = freeze.thread_pointers();
+            let (place, registers) = (freeze.place(), freeze.registers());
+            drop(gate);
+            let is_done = self.wait(since);
+            gate = self.gate.close();
+            let pause = freeze.release();
+            log.elapsed = began.elapsed();
+            log.stops.push(PastStop { pause, place, registers });
+            gate.is_over = is_done || self.is_done_after((pause * REST).max(SHORTEST_REST));
+        }
+        gate.is_over = true;
+        outcome.map(|()| log)
+    }
+
+    /// Waits until the work is done or the time is up; true if the work is done.
+    fn wait(&self, since: Instant) -> bool {
+        match self.limits.longest {
+            None => self.word.recv().is_err(),
+            Some(longest) => {
+                let left = (since + longest - reserve(longest)).saturating_duration_since(Instant::now());
+                self.is_done_after(left)
+            }
+        }
+    }
+
+    /// True if the work is done before `time` is over.
+    fn is_done_after(&self, time: Duration) -> bool {
+        matches!(self.word.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
+    }
+
+    /// Threads that stand still while others are brought to a good place must not use up the time for reading.
+    fn patience(&self) -> Patience {
+        match self.limits.longest {
+            Some(longest) => {
+                Patience { standing: self.limits.patience.standing.min(longest / 4), ..self.limits.patience }
+            }
+            None => self.limits.patience,
+        }
+    }
+}
+
+fn reserve(longest: Duration) -> Duration {
+    (longest / RESERVE).max(SMALLEST_RESERVE).min(longest / 2)
+}
