@@ -44,34 +44,44 @@ pub(super) struct Seam {
     before: Vec<Chunk>,
     /// How often the walk has gone back further since.
     further: u32,
+    /// How often the target has run again before the walk had come past them.
+    reopened: u32,
 }
+
+/// How often that may be: a walk that gets to read no more than once at a time would never come past them.
+const REOPENED: u32 = 16;
+
+/// Why a walk cannot be gone on with.
+pub(super) const TOO_SHORT: &str = "the stops are too short to read two pieces in one; give a longer --max-pause";
 
 impl Seam {
     /// Takes the latest chunks off a walk that began at `start`. Returns where to go on: at the first one taken, or at
     /// `start` if there is none.
     pub(super) fn open(walk: &mut Walk, start: Addr) -> (Seam, Addr) {
         walk.seams.places += 1;
-        let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0 };
+        let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0, reopened: 0 };
         let from = seam.unwind(walk, start, STEPS_BACK);
         (seam, from)
     }
 
-    /// Takes the chunks off again if the walk has not come past them yet; `None` if it has.
-    pub(super) fn reopen(&self, walk: &mut Walk) -> Option<Addr> {
-        if self.is_passed(walk) {
+    /// Takes the chunks off again for a walk that has not come past them yet. `None` if that was done often enough.
+    pub(super) fn reopen(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
+        if self.reopened == REOPENED {
             return None;
         }
+        self.reopened += 1;
         walk.seams.places += 1;
         walk.chunks.truncate(self.first);
-        let from = self.before.first()?.start();
+        let from = self.before.first().map_or(start, |chunk| chunk.start());
         drop_links(walk, from);
         Some(from)
     }
 
-    fn is_passed(&self, walk: &Walk) -> bool {
+    /// True if the walk has come past the chunks that it walks a second time.
+    pub(super) fn is_passed(&self, walk: &Walk) -> bool {
         let end = self.before.last().map_or(Addr::NULL, |chunk| chunk.end());
         let again = walk.chunks.get(self.first..).unwrap_or_default();
-        again.last().map_or(end.is_null(), |last| last.end() >= end)
+        again.last().is_some_and(|last| last.end() >= end)
     }
 
     /// The same with more chunks for a walk that lost its way among them; `None` if it lost it elsewhere, or if that was

@@ -4,7 +4,7 @@ use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
 use super::reader::{PlannedReader, ReadError};
-use super::seam::{Seam, Seams};
+use super::seam::{Seam, Seams, TOO_SHORT};
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::{Memory, word_at};
 
@@ -137,14 +137,9 @@ pub fn walk<M: Memory>(
     walker.walk.end = loop {
         let earlier = match walker.run(reader, Stretch { from, ..stretch }, visitor) {
             Ok(end) => break end,
-            Err(Interruption::Moved) => match seam.as_ref().and_then(|seam| seam.reopen(&mut walker.walk)) {
+            Err(Interruption::Moved) => match go_back(&mut seam, &mut walker.walk, stretch.from) {
                 Some(earlier) => earlier,
-                None => {
-                    seam.take().into_iter().for_each(|seam| seam.close(&mut walker.walk));
-                    let (opened, earlier) = Seam::open(&mut walker.walk, stretch.from);
-                    seam = Some(opened);
-                    earlier
-                }
+                None => break WalkEnd::Broken { at: from, reason: TOO_SHORT.to_owned() },
             },
             Err(Interruption::Broken(at, reason)) => {
                 match seam.as_mut().and_then(|seam| seam.open_further(&mut walker.walk, stretch.from)) {
@@ -159,6 +154,23 @@ pub fn walk<M: Memory>(
     };
     seam.into_iter().for_each(|seam| seam.close(&mut walker.walk));
     walker.walk
+}
+
+/// Where a walk goes on after the target has run; `None` if it has run too often.
+fn go_back(seam: &mut Option<Seam>, walk: &mut Walk, start: Addr) -> Option<Addr> {
+    match seam.take() {
+        Some(mut open) if !open.is_passed(walk) => {
+            let from = open.reopen(walk, start);
+            *seam = Some(open);
+            from
+        }
+        passed => {
+            passed.into_iter().for_each(|passed| passed.close(walk));
+            let (open, from) = Seam::open(walk, start);
+            *seam = Some(open);
+            Some(from)
+        }
+    }
 }
 
 struct Walker {

@@ -11,6 +11,7 @@ mod damage;
 mod glibcs;
 mod lists;
 mod mapped;
+mod moments;
 mod places;
 mod pool_image;
 mod pools;

@@ -33,9 +33,9 @@ impl Memory for Counting<'_> {
 }
 
 /// One reading of the heap, with so many reading threads.
-pub fn read_with<V: PayloadVisitor>(
+pub fn read_with<M: Memory + Sync, V: PayloadVisitor>(
     target: &HeapImage,
-    memory: &Counting<'_>,
+    memory: &M,
     rehearsal: &Rehearsal,
     threads: u64,
     make_visitor: &impl Fn() -> V,

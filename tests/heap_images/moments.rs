@@ -1,0 +1,148 @@
+//! Heaps that are read in several stops, and change in between.
+
+use super::glibcs::{all, glibc_2_36};
+use super::process::HeapImage;
+use super::reading::{assert_found, read_with, rehearse};
+use super::spec::{Cell, Spec, State, free, in_use};
+use poolscope::addr::{Addr, AddrRange};
+use poolscope::malloc::heap::Heap;
+use poolscope::malloc::read::HeapReading;
+use poolscope::malloc::rehearsal::Rehearsal;
+use poolscope::malloc::seam::Seams;
+use poolscope::malloc::walk::NoVisitor;
+use poolscope::target::image::Image;
+use poolscope::target::memory::{Fault, Memory, Moment};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A process that runs on after every so many reads, from one image to the next one, and stays at the last.
+struct Running<'a> {
+    images: Vec<&'a Image>,
+    every: u64,
+    reads: AtomicU64,
+}
+
+impl<'a> Running<'a> {
+    fn new(images: Vec<&'a Image>, every: u64) -> Running<'a> {
+        Running { images, every, reads: AtomicU64::new(0) }
+    }
+
+    fn at(&self, reads: u64) -> (&'a Image, Moment) {
+        let moment = reads / self.every;
+        let last = self.images.len() - 1;
+        (self.images[last.min(moment as usize)], Moment(moment as u32))
+    }
+}
+
+impl Memory for Running<'_> {
+    fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.at(self.reads.fetch_add(1, Ordering::Relaxed)).0.read(address, buffer)
+    }
+
+    fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
+        let (image, moment) = self.at(self.reads.fetch_add(1, Ordering::Relaxed));
+        image.read_ranges(ranges, buffer).map(|()| moment)
+    }
+
+    fn moment(&self) -> Moment {
+        self.at(self.reads.load(Ordering::Relaxed)).1
+    }
+}
+
+/// 3 MiB: long enough for some fifty reads without a plan.
+fn cells(count: u64) -> Vec<Cell> {
+    let cell = |n: u64| {
+        let state = [State::InUse, State::InUse, State::Free, State::InUse][(n * 7 % 4) as usize];
+        Cell { size: 16 * (2 + n * 7 % 61), state }
+    };
+    (0..count).map(cell).collect()
+}
+
+fn heap_of(glibc: &super::glibcs::Glibc, cells: &[Cell]) -> HeapImage {
+    HeapImage::build(glibc, &Spec { sbrk_offset: 0x290, ..Spec::plain(cells) })
+}
+
+fn read(described: &HeapImage, memory: &Running<'_>, rehearsal: &Rehearsal, threads: u64) -> (Heap, Seams) {
+    let reading: HeapReading<NoVisitor> = read_with(described, memory, rehearsal, threads, &|| NoVisitor).unwrap();
+    let seams = reading.seams;
+    (Heap::settle(reading).0, seams)
+}
+
+#[test]
+fn what_does_not_change_is_found_as_in_one_stop() {
+    for glibc in all() {
+        let target = heap_of(&glibc, &cells(6_000));
+        for every in [6, 9, 20] {
+            for (plan, threads) in [(Rehearsal::default(), 1), (rehearse(&target, 1), 1), (rehearse(&target, 2), 2)] {
+                let (heap, seams) = read(&target, &Running::new(vec![&target.image], every), &plan, threads);
+                assert_found(&target, &heap);
+                assert!(seams.places > 0);
+                assert_eq!(seams.changed, 0);
+            }
+        }
+    }
+}
+
+/// As it would be in stops that leave time for a single read.
+#[test]
+fn a_walk_that_never_reads_twice_at_a_moment_ends_and_says_so() {
+    let target = heap_of(&glibc_2_36(), &cells(6_000));
+    let (heap, _) = read(&target, &Running::new(vec![&target.image], 1), &rehearse(&target, 1), 1);
+    assert!(heap.books.problems.iter().any(|problem| problem.contains("--max-pause")));
+}
+
+#[test]
+fn a_heap_that_grows_is_followed_to_where_it_ends_now() {
+    let all_cells = cells(6_000);
+    for glibc in all() {
+        let (before, after) = (heap_of(&glibc, &all_cells[..5_000]), heap_of(&glibc, &all_cells));
+        for every in 4..40 {
+            let images = vec![&before.image, &after.image];
+            let (heap, _) = read(&after, &Running::new(images, every), &rehearse(&before, 1), 1);
+            assert_eq!(heap.chunks, after.chunks, "after {every} reads");
+            assert_eq!(heap.books.problems, Vec::<String>::new(), "after {every} reads");
+        }
+    }
+}
+
+#[test]
+fn chunks_that_are_merged_and_cut_anew_leave_no_gap_and_no_overlap() {
+    let glibc = glibc_2_36();
+    let all_cells = cells(6_000);
+    // Every two neighbours are one chunk later, in use or free: headers in between are left as they were.
+    for merged in [in_use as fn(u64) -> Cell, free] {
+        let mut late: Vec<Cell> = Vec::new();
+        for pair in all_cells.chunks(8) {
+            late.push(merged(pair[..4].iter().map(|cell| cell.size).sum()));
+            late.push(in_use(pair[4..].iter().map(|cell| cell.size).sum()));
+        }
+        let (before, mut after) = (heap_of(&glibc, &all_cells), heap_of(&glibc, &late));
+        leave_old_headers(&before, &mut after);
+        for every in 4..60 {
+            let images = vec![&before.image, &after.image];
+            let (heap, seams) = read(&after, &Running::new(images, every), &rehearse(&before, 1), 1);
+            let (start, end) = (after.chunks[0].start(), after.chunks.last().unwrap().end());
+            let mut at = start;
+            for chunk in &heap.chunks {
+                assert_eq!(chunk.start(), at, "after {every} reads");
+                at = chunk.end();
+            }
+            assert_eq!(at, end, "after {every} reads");
+            // What is not of the one moment is of the other.
+            let known = |chunk| before.chunks.contains(chunk) || after.chunks.contains(chunk);
+            let strange = heap.chunks.iter().filter(|chunk| !known(chunk)).count();
+            assert!(strange <= 2 * (1 + seams.places as usize), "{strange} after {every} reads");
+        }
+    }
+}
+
+/// Writes the headers of the chunks of `before` that lie inside chunks of `after` where they were.
+fn leave_old_headers(before: &HeapImage, after: &mut HeapImage) {
+    let starts: Vec<Addr> = after.chunks.iter().map(|chunk| chunk.start()).collect();
+    for chunk in before.chunks.iter().filter(|chunk| starts.binary_search(&chunk.start()).is_err()) {
+        let mut header = [0; 8];
+        let size = chunk.start() + 8;
+        before.image.read(size, &mut header).unwrap();
+        // The word before is the last one of the chunk before, which a free chunk keeps its size in.
+        assert!(after.image.write(size, &header));
+    }
+}
