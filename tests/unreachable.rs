@@ -4,8 +4,12 @@ use poolscope::analysis::{Options, Silent, take};
 use poolscope::debug::SearchOptions;
 use poolscope::snapshot::finding::Finding;
 use poolscope::snapshot::model::{ChunkGroup, Snapshot};
+use poolscope::snapshot::pool::PoolRow;
 use poolscope_fixtures::{Habit, Nginx};
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 fn snapshot_of(pid: i32) -> Snapshot {
     let options = Options { debug: SearchOptions::from_environment(), ..Options::default() };
@@ -83,6 +87,67 @@ fn what_was_lost_outside_pools_is_counted_by_kind() {
     for name in ["SSL_SESSION", "ngx_http_habits_lost_ops", "chunk of 2512 bytes"] {
         assert!(named.contains(&(name, count(name))), "{named:?}");
     }
+}
+
+/// A free connection keeps the addresses of its pool and of what lay in that. Where they led, lost pools lie now.
+#[test]
+fn what_closed_connections_have_left_hides_no_lost_pool() {
+    const CLIENTS: usize = 200;
+    const LOST: usize = 60;
+    let nginx = Nginx::builder().start().unwrap();
+    let address = format!("127.0.0.1:{}", nginx.ports().http);
+    let clients: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = TcpStream::connect(&address).unwrap();
+            // A request that is not whole: nginx has made a pool for the connection and one for the request.
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n").unwrap();
+            client
+        })
+        .collect();
+    let active = || nginx.stub_status().unwrap().active;
+    wait_until("all clients are accepted", || active() > CLIENTS);
+    drop(clients);
+    wait_until("all clients are gone", || active() < 3);
+    nginx.make_habit("leaked", LOST).unwrap();
+    let habits = nginx.habits().unwrap();
+    let leaked: BTreeSet<u64> =
+        habits.iter().filter(|habit| habit.habit == "leaked").map(|habit: &Habit| habit.pool).collect();
+    let snapshot = worker_snapshot(&nginx);
+    let found = unreachable(&snapshot);
+    assert!(found.is_subset(&leaked));
+    // The first one can lie where `cf->temp_pool` was, to which the configuration still points.
+    let hidden: Vec<&PoolRow> = snapshot
+        .pools
+        .iter()
+        .filter(|pool| leaked.contains(&pool.address.0) && !found.contains(&pool.address.0))
+        .collect();
+    assert_eq!(found.len() + hidden.len(), LOST);
+    let is_by_configuration = |pool: &&PoolRow| pool.path() == "pointed to from the pool ngx_cycle->pool";
+    assert!(hidden.len() < 2 && hidden.iter().all(is_by_configuration), "{hidden:#?}");
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn groups_of_a_worker_have_names_of_their_own_and_say_which_paths_are_examples() {
+    let nginx = Nginx::builder().start().unwrap();
+    let snapshot = worker_snapshot(&nginx);
+    let mut names: Vec<(&str, &str)> =
+        snapshot.groups.iter().map(|group| (group.owner.as_str(), group.name.as_str())).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count, "{:#?}", snapshot.groups);
+    let is_example = |group: &&ChunkGroup| group.path.ends_with(", for example");
+    let examples: Vec<&ChunkGroup> = snapshot.groups.iter().filter(is_example).collect();
+    assert!(examples.iter().all(|group| group.chunks > 1), "{examples:#?}");
+    assert!(!examples.is_empty(), "{:#?}", snapshot.groups);
 }
 
 /// The configuration's `server_names` and `ports` point to memory of `cf->temp_pool`, which nginx has freed. What is there

@@ -1,13 +1,13 @@
 //! The memory around a heap, in which its owners are looked for: of a process that runs on, or of a core.
 
 use super::capture::threads;
+use super::free_slots::FreeSlots;
+use super::freed::FreedNow;
 use super::prepared::{Glibc, Prepared};
 use super::reused::reused;
 use crate::addr::{Addr, AddrRange};
-use crate::attribution::reach::{Layout, RootKind, RootRange, Surroundings, roots};
-use crate::malloc::arena::read_arenas;
+use crate::attribution::reach::{Layout, RootKind, RootRange, Roots, Surroundings, roots, shared_memory};
 use crate::malloc::heap::Heap;
-use crate::malloc::lists::read_freed_lists;
 use crate::malloc::read::ReadPagemap;
 use crate::target::maps::Maps;
 use crate::target::memory::Memory;
@@ -38,8 +38,8 @@ pub struct Around<'a> {
 
 /// Where stacks are in use.
 pub enum Stacks {
-    /// They change: the process of this pid runs on.
-    Live(i32),
+    /// They change: the process of this pid runs on. At the stop it had these threads.
+    Live(i32, Vec<i32>),
     /// From these stack pointers up.
     Still(Vec<Addr>),
 }
@@ -62,8 +62,8 @@ impl Around<'_> {
 impl Around<'_> {
     /// Memory that was free at the stop and may be in use now; all of it, if that cannot be told.
     fn handed_out(&self, heap: &Heap) -> Vec<AddrRange> {
-        let cached = self.freed_now(heap).into_iter().collect();
-        reused(&self.memory, heap, &cached).unwrap_or_else(|| {
+        let cached = self.freed_now(heap).map(|freed| freed.into_iter().collect());
+        cached.and_then(|cached| reused(&self.memory, heap, &cached)).unwrap_or_else(|| {
             let regions = heap.regions.iter();
             regions.map(|region| AddrRange::new(region.region.chunks.start, region.walked.end)).collect()
         })
@@ -80,49 +80,58 @@ impl Surroundings for Around<'_> {
     }
 
     /// Stacks of threads that wait in the kernel are in use from the stack pointer up, and below lies what calls that have
-    /// returned have left. Of a thread that runs, all its stack counts.
-    fn roots(&self, heap: &Heap) -> Vec<RootRange> {
+    /// returned have left. Of a thread that runs, all its stack counts. Shared memory takes its time and holds hardly anything:
+    /// of a process that runs on it is looked through only for what seems lost.
+    fn roots(&self, heap: &Heap) -> Roots {
         let now = match &self.stacks {
-            Stacks::Live(pid) => Maps::read_ranges(*pid).ok(),
+            Stacks::Live(pid, _) => Some(Maps::read_ranges(*pid)),
             Stacks::Still(_) => None,
         };
         let stack_pointers = match &self.stacks {
-            Stacks::Live(pid) => waiting_stack_pointers(*pid),
+            Stacks::Live(pid, _) => waiting_stack_pointers(*pid),
             Stacks::Still(pointers) => pointers.clone(),
         };
+        // Without those of now there may be mappings that nobody has looked at.
+        let is_whole = now.as_ref().is_none_or(Result::is_ok);
+        let maps = now.and_then(Result::ok);
         let modules: Vec<AddrRange> = self.prepared.modules().map(|module| module.span).collect();
         let layout = Layout {
-            maps: now.as_ref().unwrap_or(&self.prepared.maps),
+            maps: maps.as_ref().unwrap_or(&self.prepared.maps),
             modules: &modules,
             stack_pointers: &stack_pointers,
             thread_pointers: &self.thread_pointers(),
+            is_core: matches!(self.stacks, Stacks::Still(_)),
             malloc: AddrRange::sized(self.glibc.roots.main_arena, self.glibc.layout.state.size),
         };
-        let mut roots = roots(&layout, heap);
+        let mut ranges = roots(&layout, heap);
         // What seems lost at the first look is looked for again: only then it matters where pointers may have gone.
-        if matches!(self.stacks, Stacks::Live(_)) && self.looks.fetch_add(1, Ordering::Relaxed) > 0 {
-            roots.extend(self.handed_out(heap).into_iter().map(|range| RootRange { range, kind: RootKind::Anonymous }));
+        let is_again = self.looks.fetch_add(1, Ordering::Relaxed) > 0;
+        if layout.is_core || is_again {
+            ranges.extend(shared_memory(layout.maps));
         }
-        roots
+        if !layout.is_core && is_again {
+            ranges
+                .extend(self.handed_out(heap).into_iter().map(|range| RootRange { range, kind: RootKind::Anonymous }));
+        }
+        Roots { ranges, is_whole }
     }
 
     fn registers(&self) -> &[u64] {
         &self.registers
     }
 
-    fn freed_now(&self, heap: &Heap) -> Vec<Addr> {
-        if matches!(self.stacks, Stacks::Still(_)) {
-            return Vec::new();
-        }
-        let arenas = read_arenas(&self.memory, &self.glibc.layout, self.glibc.roots.main_arena);
-        let arenas = arenas.map(|(arenas, _)| arenas).unwrap_or_default();
-        let caches: Vec<(i32, Addr)> = heap.tcaches.iter().map(|cache| (cache.thread, cache.address)).collect();
-        let lists = read_freed_lists(&self.memory, &arenas, self.glibc.layout.tcache.as_ref(), &caches);
-        lists.tcaches.into_iter().flat_map(|cache| cache.chunks).chain(lists.fastbin_chunks).collect()
+    fn freed_now(&self, heap: &Heap) -> Option<Vec<Addr>> {
+        let Stacks::Live(pid, threads) = &self.stacks else { return Some(Vec::new()) };
+        let pointers = self.thread_pointers();
+        FreedNow { memory: self.memory, glibc: self.glibc, pid: *pid, threads, pointers: &pointers }.chunks(heap)
+    }
+
+    fn stale(&self) -> Vec<AddrRange> {
+        FreeSlots::of(self.prepared).map_or_else(Vec::new, |slots| slots.stale(self.memory))
     }
 
     fn wait(&self) -> bool {
-        let is_live = matches!(self.stacks, Stacks::Live(_));
+        let is_live = matches!(self.stacks, Stacks::Live(..));
         if is_live {
             std::thread::sleep(BETWEEN_LOOKS);
         }

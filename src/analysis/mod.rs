@@ -11,6 +11,8 @@ mod evidence;
 mod explain;
 mod explore;
 mod findings;
+mod free_slots;
+mod freed;
 mod holders;
 mod live;
 mod lost;
@@ -119,7 +121,7 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
         memory: &memory,
         pagemap: &pagemap,
         registers: registers.iter().flat_map(|thread| &thread.words).copied().collect(),
-        stacks: Stacks::Live(target.process.pid),
+        stacks: Stacks::Live(target.process.pid, registers.iter().map(|thread| thread.tid).collect()),
         looks: AtomicU32::new(0),
     };
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);

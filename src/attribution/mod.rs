@@ -83,8 +83,19 @@ pub struct Group {
     pub name: String,
     /// How it is known.
     pub trust: Trust,
-    /// The path to one of them, or who points to it; empty if that is not known.
+    /// The path to them, with `[*]` where indexes differ, or who points to them; that of one of them ends with `, for example`.
+    /// Empty if that is not known.
     pub path: String,
+}
+
+impl Group {
+    /// What one of its chunks is called: by the path, unless that is another one's.
+    pub fn one_of(&self) -> String {
+        match self.path.is_empty() || self.path.ends_with(groups::EXAMPLE) {
+            true => format!("a chunk of {} ({})", self.kind.label, self.name),
+            false => self.path.clone(),
+        }
+    }
 }
 
 /// Every pool with its owner, and every chunk with its claim.

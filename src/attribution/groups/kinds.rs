@@ -21,7 +21,7 @@ pub const LIBRARY: OwnerKind = OwnerKind { key: "library", label: "other librari
 /// What only memory leads to that the program has mapped for itself.
 pub const MAPPED: OwnerKind = OwnerKind { key: "mapped_memory", label: "held by mapped memory", unit: None };
 /// What only a pool leads to.
-pub const HELD_BY_POOL: OwnerKind = OwnerKind { key: "held_by_pool", label: "outside pools, held by one", unit: None };
+pub const HELD_BY_POOL: OwnerKind = OwnerKind { key: "held_by_pool", label: "held by a pool", unit: None };
 /// What only thread-local variables lead to: error queues, random number generators, glibc's data of a thread.
 pub const THREAD_LOCAL: OwnerKind =
     OwnerKind { key: "thread_local", label: "held by thread-local variables", unit: None };

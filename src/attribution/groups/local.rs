@@ -1,5 +1,7 @@
 //! Groups in the making.
 
+use super::index::GroupIndex;
+use super::paths::example;
 use crate::attribution::Group;
 use crate::nginx::owner::{OwnerKind, Trust};
 use rustc_hash::FxHashMap;
@@ -11,13 +13,24 @@ const MOST_GROUPS: usize = 4096;
 #[derive(Debug)]
 pub struct LocalGroup {
     group: Group,
+    /// True if the path is that of the first chunk and need not be so of others.
+    is_example: bool,
     bytes: u64,
+    chunks: u64,
 }
 
 impl LocalGroup {
-    /// A group of which nothing is counted yet.
-    pub fn new(kind: &'static OwnerKind, name: String, trust: Trust, path: String) -> LocalGroup {
-        LocalGroup { group: Group { kind, name, trust, path }, bytes: 0 }
+    /// A group of which nothing is counted yet. `is_example` is true if `path` is that of its first chunk and need not be so
+    /// of others.
+    pub fn new(kind: &'static OwnerKind, name: String, trust: Trust, path: String, is_example: bool) -> LocalGroup {
+        LocalGroup { group: Group { kind, name, trust, path }, is_example, bytes: 0, chunks: 0 }
+    }
+
+    fn finish(self) -> Group {
+        match self.is_example && self.chunks > 1 {
+            true => Group { path: example(&self.group.path), ..self.group },
+            false => self.group,
+        }
     }
 }
 
@@ -61,7 +74,7 @@ impl LocalGroups {
         }
         let name = format!("{PREFIX}{}", from.name);
         let path = format!("pointed to by {}", from.name);
-        let new = LocalGroup::new(from.kind, name, Trust::Referenced, path);
+        let new = LocalGroup::new(from.kind, name, Trust::Referenced, path, false);
         let number = self.number(new);
         self.reached.insert(group, number);
         number
@@ -71,33 +84,24 @@ impl LocalGroups {
     pub fn count(&mut self, group: u32, bytes: u64) {
         if let Some(group) = self.list.get_mut(group as usize) {
             group.bytes += bytes;
+            group.chunks += 1;
         }
     }
 
-    /// Adds the groups to `groups`, those with most bytes first, small ones as one for each kind. Gives back for each its
-    /// place behind what was there.
+    /// Adds the groups to `groups`, those with most bytes first, small ones as one for each kind. Where there is one of that
+    /// kind and name already, they become one. Gives back for each its place.
     pub fn merge_small(self, groups: &mut Vec<Group>) -> Vec<u32> {
-        let before = groups.len();
-        let mut order: Vec<usize> = (0..self.list.len()).collect();
-        order.sort_by_key(|index| self.list.get(*index).map(|group| std::cmp::Reverse(group.bytes)));
-        let mut numbers = vec![0; self.list.len()];
-        let mut others: FxHashMap<&'static str, u32> = FxHashMap::default();
-        let mut list: Vec<Option<LocalGroup>> = self.list.into_iter().map(Some).collect();
-        for index in order {
-            let Some(LocalGroup { group, .. }) = list.get_mut(index).and_then(Option::take) else { continue };
-            let next = (groups.len() - before) as u32;
-            let number = match groups.len() < MOST_GROUPS {
-                true => {
-                    groups.push(group);
-                    next
-                }
-                false => *others.entry(group.kind.key).or_insert_with(|| {
-                    groups.push(Group { name: "other".to_owned(), path: String::new(), ..group });
-                    next
-                }),
+        let mut index = GroupIndex::of(groups);
+        let mut order: Vec<(usize, LocalGroup)> = self.list.into_iter().enumerate().collect();
+        order.sort_by_key(|(_, group)| std::cmp::Reverse(group.bytes));
+        let mut numbers = vec![0; order.len()];
+        for (place, group) in order {
+            let group = match groups.len() < MOST_GROUPS {
+                true => group.finish(),
+                false => Group { name: "other".to_owned(), path: String::new(), ..group.group },
             };
-            if let Some(place) = numbers.get_mut(index) {
-                *place = number;
+            if let Some(number) = numbers.get_mut(place) {
+                *number = index.add(groups, group);
             }
         }
         numbers
@@ -110,7 +114,7 @@ mod tests {
     use crate::attribution::groups::kinds::{LIBC, OPENSSL};
 
     fn group(name: &str, trust: Trust) -> LocalGroup {
-        LocalGroup::new(&OPENSSL, name.to_owned(), trust, String::new())
+        LocalGroup::new(&OPENSSL, name.to_owned(), trust, String::new(), false)
     }
 
     #[test]
@@ -138,5 +142,26 @@ mod tests {
         assert_eq!((numbers[0], numbers[1]), (MOST_GROUPS as u32, MOST_GROUPS as u32));
         assert_eq!(merged[numbers[7] as usize].name, "7");
         assert_eq!(merged.last().map(|group| group.name.as_str()), Some("other"));
+    }
+
+    #[test]
+    fn a_group_that_is_there_already_takes_in_one_of_its_name() {
+        let there =
+            Group { kind: &LIBC, name: "FILE".to_owned(), trust: Trust::TypedPath, path: "ngx_foo.file".to_owned() };
+        let mut merged = vec![there.clone()];
+        let mut groups = LocalGroups::default();
+        let new = |kind, path: &str, is_example| {
+            LocalGroup::new(kind, "FILE".to_owned(), Trust::Signature, path.to_owned(), is_example)
+        };
+        let of_openssl = groups.number(new(&OPENSSL, "pointed to by a", true));
+        let of_libc = groups.number(new(&LIBC, "pointed to by b", true));
+        for group in [of_openssl, of_openssl, of_libc] {
+            groups.count(group, 32);
+        }
+        assert_eq!(groups.merge_small(&mut merged), [1, 0]);
+        let path = "ngx_foo.file, for example".to_owned();
+        assert_eq!(merged[0], Group { trust: Trust::Signature, path, ..there });
+        assert_eq!(merged[1].path, "pointed to by a, for example");
+        assert_eq!(merged.len(), 2);
     }
 }

@@ -1,6 +1,10 @@
 //! What nothing holds, as what was lost and what went with it.
 
+use super::grouper::Grouper;
+use super::kinds::UNREFERENCED;
+use super::local::LocalGroup;
 use crate::attribution::reach::{Edges, Holder, Reach};
+use crate::nginx::owner::Trust;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
@@ -35,5 +39,38 @@ fn spread(head: u32, edges: &Edges, is_lost: &impl Fn(&u32) -> bool, heads: &mut
                 frontier.push(target);
             }
         }
+    }
+}
+
+impl Grouper<'_> {
+    /// What nothing points to is called by what it looks like, or by its size; what only that leads to, after it.
+    pub(super) fn group_lost(&mut self) {
+        let heads = heads(self.reach);
+        for number in 0..self.reach.holders.len() as u32 {
+            if self.holder(number) != Some(Holder::Nothing) {
+                continue;
+            }
+            let Some(own) = self.lost_name(number) else { continue };
+            let head = heads.get(&number).map(|head| self.lost_name(*head));
+            let name = match head {
+                None => own,
+                // A lost list of equal things is that many lost things.
+                Some(Some(head)) if head == own => own,
+                Some(Some(head)) => format!("held by an unreferenced {head}"),
+                Some(None) => "held by an unreachable pool".to_owned(),
+            };
+            let text = "nothing points to it".to_owned();
+            let group = self.groups.number(LocalGroup::new(&UNREFERENCED, name, Trust::Signature, text, false));
+            self.set(number, group);
+        }
+    }
+
+    /// `None` for a pool.
+    fn lost_name(&mut self, node: u32) -> Option<String> {
+        let size = self.heap.chunk(self.chunk(node)?).size();
+        Some(match self.mark_name(node) {
+            Some((_, name)) => name,
+            None => format!("chunk of {size} bytes"),
+        })
     }
 }

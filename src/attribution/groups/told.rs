@@ -1,6 +1,7 @@
 //! Who holds single chunks, in words: what a group says of one example, said of the very chunk.
 
-use super::{Grouper, Names};
+use super::Names;
+use super::grouper::Grouper;
 use crate::addr::Addr;
 use crate::attribution::Attribution;
 use crate::attribution::reach::{Holder, Node, Reach};

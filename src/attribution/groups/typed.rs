@@ -1,11 +1,11 @@
 //! Chunks outside pools that a typed path leads to.
 
+use super::index::GroupIndex;
 use super::kinds::{NGINX, of_type};
 use crate::addr::Addr;
 use crate::attribution::{Attribution, Group};
 use crate::malloc::heap::Heap;
 use crate::nginx::owner::{OwnerKind, Trust};
-use rustc_hash::FxHashMap;
 
 /// A chunk that a path from a root leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,22 +26,15 @@ impl Attribution {
     /// Gives chunks that nobody has claimed to groups by what typed paths say. Paths to what is no chunk in use, or to the
     /// inside of one, are left out.
     pub fn claim_typed(&mut self, heap: &Heap, chunks: &[TypedChunk]) {
-        let mut groups: FxHashMap<(&str, String), u32> = FxHashMap::default();
+        let mut index = GroupIndex::of(&self.groups);
         for typed in chunks {
             let Some(id) = heap.find(typed.memory).filter(|id| heap.chunk(*id).state().is_in_use()) else { continue };
             if self.claim(id).is_some() {
                 continue;
             }
             let (kind, name) = kind_and_name(typed);
-            let number = *groups.entry((kind.key, name)).or_insert_with_key(|(_, name)| {
-                let trust = if typed.inferred { Trust::InferredPath } else { Trust::TypedPath };
-                self.groups.push(Group { kind, name: name.clone(), trust, path: typed.path.clone() });
-                self.groups.len() as u32 - 1
-            });
-            // A group is known as well as the one of it that is known worst.
-            if let Some(group) = self.groups.get_mut(number as usize).filter(|_| typed.inferred) {
-                group.trust = group.trust.max(Trust::InferredPath);
-            }
+            let trust = if typed.inferred { Trust::InferredPath } else { Trust::TypedPath };
+            let number = index.add(&mut self.groups, Group { kind, name, trust, path: typed.path.clone() });
             self.claim_for_group(id, number);
         }
     }

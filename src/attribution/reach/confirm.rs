@@ -1,7 +1,7 @@
 //! Looks again for what seems to be held by nothing, until that is certain.
 
-use super::Looker;
-use super::follow::{Edges, Holder, follow};
+use super::follow::{Edges, Holder};
+use super::look::Looker;
 use super::marks::{HEAD, Mark, mark_of};
 use super::nodes::Node;
 use crate::addr::{Addr, AddrRange};
@@ -48,23 +48,22 @@ impl Confirmer<'_> {
                 return confirmed;
             }
             let count = confirmed.lost.len();
-            let (best, edges, found) = self.looker.full_look(&confirmed.lost);
+            let look = self.looker.full_look(&confirmed.lost);
             let after = self.contents(&confirmed.lost);
-            confirmed.bytes += found.bytes;
-            if found.is_partial {
+            confirmed.bytes += look.found.bytes;
+            if look.found.is_partial {
                 confirmed.lost.clear();
                 return confirmed;
             }
-            let holders = follow(&best, &edges);
-            confirmed.edges = edges;
+            confirmed.edges = look.edges;
             let is_same = confirmed.lost.iter().zip(before.iter().zip(&after));
             let same: FxHashSet<u32> = is_same
                 .filter(|(_, (before, after))| before == after && after.is_some())
                 .map(|(node, _)| *node)
                 .collect();
-            let is_held = |node: &u32| holders.get(*node as usize) != Some(&Holder::Nothing);
+            let is_held = |node: &u32| look.holders.get(*node as usize) != Some(&Holder::Nothing);
             let dropped = confirmed.lost.iter().copied().filter(|node| is_held(node) || !same.contains(node)).collect();
-            self.drop_changed(&mut confirmed, &found.changed, Some(dropped));
+            self.drop_changed(&mut confirmed, &look.found.changed, Some(dropped));
             if confirmed.lost.len() == count {
                 return confirmed;
             }
@@ -80,7 +79,10 @@ impl Confirmer<'_> {
     fn drop_changed(&self, confirmed: &mut Confirmed, changed: &[AddrRange], dropped: Option<FxHashSet<u32>>) {
         let mut alive = dropped.unwrap_or_default();
         let merged = merge(changed);
-        let freed: FxHashSet<Addr> = self.looker.around.freed_now(self.looker.heap).into_iter().collect();
+        let Some(freed) = self.freed_now(confirmed) else {
+            confirmed.lost.clear();
+            return;
+        };
         for node in &confirmed.lost {
             let has_changed = |chunk: AddrRange| {
                 let next = merged.partition_point(|range| range.end <= chunk.start);
@@ -96,6 +98,15 @@ impl Confirmer<'_> {
             frontier.extend(confirmed.edges.from(node).filter(|target| alive.insert(*target)));
         }
         confirmed.lost.retain(|node| !alive.contains(node));
+    }
+
+    /// Chunks that have been freed and that only lists tell from those in use. `None` if that cannot be told; where nothing
+    /// is lost any more, it is not asked.
+    fn freed_now(&self, confirmed: &Confirmed) -> Option<FxHashSet<Addr>> {
+        match confirmed.lost.is_empty() {
+            true => Some(FxHashSet::default()),
+            false => Some(self.looker.around.freed_now(self.looker.heap)?.into_iter().collect()),
+        }
     }
 
     /// Memory of the chunks of a node.

@@ -1,6 +1,6 @@
 //! From pointers to reachability.
 
-use super::scan::{Best, Rank};
+use super::rank::{Best, Rank};
 use crate::addr::Addr;
 
 /// How a node is held.

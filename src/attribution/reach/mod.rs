@@ -3,12 +3,22 @@
 //! Every aligned word of the roots, of pools with a name and of other chunks in use that is an address within a chunk counts
 //! as a pointer to it; of an `SSL_SESSION` only its start does. What no such chain leads to is held by nothing. While the process runs, pointers move under our eyes:
 //! what seems to be held by nothing is looked for again, and again, until two looks agree; and memory that nobody can reach
-//! cannot change, so that what has changed between two looks is not believed to be lost.
+//! cannot change, so that what has changed between two looks is not believed to be lost. Where anything that could hold a
+//! pointer is not known for certain, nothing is said to be lost.
+//!
+//! What is lost can pass for held. A word that was left over from an earlier use may lead to memory that is in use again for
+//! something else: in memory that a live pool has handed out, nothing tells such a word from one that a module goes by. nginx
+//! keeps arrays of `cf->temp_pool` after it has destroyed that (`ngx_http_core_main_conf_t.ports`); which chunks they lead to
+//! depends on what was allocated there since. Where nginx's own rules say that a word is left over, it does not count
+//! ([`Surroundings::stale`]).
 
 mod confirm;
 mod follow;
+mod found;
+mod look;
 mod marks;
 mod nodes;
+mod rank;
 mod roots;
 mod scan;
 mod sessions;
@@ -16,31 +26,25 @@ mod targets;
 #[cfg(test)]
 mod tests;
 mod windows;
+mod worker;
 
 pub use follow::{Edges, Holder};
 pub use marks::Mark;
 pub use nodes::{Node, Nodes};
-pub use roots::{Layout, RootKind, RootRange, roots, thread_local};
-pub use scan::Rank;
+pub use rank::Rank;
+pub use roots::{Layout, RootKind, RootRange, roots, shared_memory, thread_local};
 
-use super::{Attribution, Claim, OwnedPool};
-use crate::addr::Addr;
-use crate::malloc::chunk::ChunkState;
-use crate::malloc::heap::{ChunkId, Heap};
+use super::Attribution;
+use crate::addr::{Addr, AddrRange};
+use crate::malloc::heap::Heap;
 use crate::malloc::read::ReadPagemap;
 use crate::nginx::layout::PoolLayout;
 use crate::target::memory::Memory;
 use confirm::Confirmer;
-use follow::follow_on;
-use scan::{Best, Found, Scan};
-use targets::Targets;
-use windows::{Window, over_chunks, over_roots};
+use look::Looker;
 
 /// With more nodes than this nobody is looked for: what is noted for each would take too much memory.
 const MOST_NODES: usize = 4 << 20;
-
-/// Pools are looked through by size, small ones first ([`search_order`]): these sizes in bytes part them.
-const TIERS: [u64; 5] = [64 << 10, 256 << 10, 512 << 10, 2 << 20, u64::MAX];
 
 /// A process whose memory can be looked at.
 pub trait Surroundings: Sync {
@@ -51,13 +55,17 @@ pub trait Surroundings: Sync {
     fn pagemap(&self) -> &ReadPagemap<'_>;
 
     /// Memory outside the heap that can hold pointers, as it is now.
-    fn roots(&self, heap: &Heap) -> Vec<RootRange>;
+    fn roots(&self, heap: &Heap) -> Roots;
 
     /// What was in the registers when it stood still.
     fn registers(&self) -> &[u64];
 
-    /// Chunks that are in thread caches and fastbins now.
-    fn freed_now(&self, heap: &Heap) -> Vec<Addr>;
+    /// Chunks that are in thread caches and fastbins now. `None` if there may be others that could not be found: then any
+    /// chunk may have been freed.
+    fn freed_now(&self, heap: &Heap) -> Option<Vec<Addr>>;
+
+    /// Words in chunks with a known type that are known to be left over and lead nowhere: as they are now, in address order.
+    fn stale(&self) -> Vec<AddrRange>;
 
     /// Lets a few milliseconds pass; false if nothing changes anyhow.
     fn wait(&self) -> bool;
@@ -67,6 +75,15 @@ pub trait Surroundings: Sync {
 
     /// How many threads may look at once.
     fn threads(&self) -> usize;
+}
+
+/// Memory outside the heap that can hold pointers.
+#[derive(Debug, Default)]
+pub struct Roots {
+    /// Where it lies.
+    pub ranges: Vec<RootRange>,
+    /// False if there may be more that is not known: then nothing can be said to be held by nothing.
+    pub is_whole: bool,
 }
 
 /// Who holds each node.
@@ -109,7 +126,7 @@ pub fn reach(
     };
     reached.marks.sort_unstable();
     reached.marks.dedup_by_key(|(node, _)| *node);
-    let seems_lost: Vec<u32> = lost(&first.holders);
+    let seems_lost = lost(&first.holders);
     let confirmer = Confirmer { looker: &looker };
     let confirmed = match first.found.is_partial || !is_whole {
         // What was not read may hold anything.
@@ -129,127 +146,7 @@ pub fn reach(
     Some(reached)
 }
 
-/// When a pool's turn comes: a cycle's at once, whatever its size, because the configuration holds most of what is outside
-/// pools; the others' by their bytes.
-fn search_order(owned: &OwnedPool) -> u64 {
-    let is_cycle = owned.named.as_ref().is_some_and(|named| named.kind.key == "cycle");
-    if is_cycle { 0 } else { owned.pool.bytes() }
-}
-
 fn lost(holders: &[Holder]) -> Vec<u32> {
     let lost = holders.iter().enumerate().filter(|(_, holder)| **holder == Holder::Nothing);
     lost.map(|(node, _)| node as u32).collect()
-}
-
-/// Looks through a heap and what is around it.
-struct Looker<'a> {
-    heap: &'a Heap,
-    attribution: &'a Attribution,
-    around: &'a dyn Surroundings,
-    nodes: &'a Nodes,
-    pools: Option<&'a PoolLayout>,
-}
-
-/// What a look has come to.
-struct Look {
-    holders: Vec<Holder>,
-    edges: Edges,
-    found: Found,
-}
-
-/// Where a look has got to.
-struct Progress {
-    targets: Targets,
-    best: Vec<Best>,
-    others_are_held: bool,
-    edges: Edges,
-    found: Found,
-}
-
-impl Looker<'_> {
-    /// Looks for all nodes: in the roots and in chunks outside pools, and in as many pools as it takes until everything is
-    /// held by something.
-    fn first_look(&self) -> Look {
-        let mut progress = self.begin(false, |_| true);
-        if progress.targets.is_empty() {
-            return self.end(progress, Vec::new());
-        }
-        let mut holders = vec![Holder::Nothing; progress.best.len()];
-        let is_outside = |id: ChunkId| !matches!(self.attribution.claim(id), Some(Claim::Pool(_)));
-        self.look_in(&mut progress, over_roots(&self.around.roots(self.heap)), &|_| true, false);
-        self.look_in(&mut progress, over_chunks(self.heap, |id, _| is_outside(id)), &is_outside, true);
-        let mut lower = 0;
-        follow_on(&mut holders, &progress.best, &progress.edges, Rank::is_lasting);
-        for upper in TIERS {
-            // Who is found first stays, so that it makes no difference for whose sake others are looked at.
-            let is_open = |node: u32| holders.get(node as usize) == Some(&Holder::Nothing);
-            progress.targets = Targets::new(self.nodes.spans(self.heap, self.attribution, is_open));
-            if progress.targets.is_empty() {
-                break;
-            }
-            let is_in_tier = |id: ChunkId| match self.attribution.claim(id) {
-                Some(Claim::Pool(pool)) => {
-                    let bytes = self.attribution.pools.get(pool as usize).map_or(0, search_order);
-                    (lower..upper).contains(&bytes)
-                }
-                _ => false,
-            };
-            self.look_in(&mut progress, over_chunks(self.heap, |id, _| is_in_tier(id)), &is_in_tier, false);
-            follow_on(&mut holders, &progress.best, &progress.edges, Rank::is_lasting);
-            lower = upper;
-        }
-        follow_on(&mut holders, &progress.best, &progress.edges, |_| true);
-        self.end(progress, holders)
-    }
-
-    /// Looks everywhere for the nodes that are `wanted`, which is in order. The others count as held.
-    fn full_look(&self, wanted: &[u32]) -> (Vec<Best>, Edges, Found) {
-        let mut progress = self.begin(true, |node| wanted.binary_search(&node).is_ok());
-        self.look_in(&mut progress, over_roots(&self.around.roots(self.heap)), &|_| true, false);
-        let windows = over_chunks(self.heap, |_, chunk| chunk.state() == ChunkState::InUse);
-        self.look_in(&mut progress, windows, &|_| true, false);
-        (progress.best, progress.edges, progress.found)
-    }
-
-    fn begin(&self, others_are_held: bool, wanted: impl Fn(u32) -> bool) -> Progress {
-        let targets = Targets::new(self.nodes.spans(self.heap, self.attribution, wanted));
-        let best: Vec<Best> = self.nodes.list.iter().map(|_| Best::none()).collect();
-        for (number, register) in self.around.registers().iter().enumerate() {
-            if let Some(best) = targets.led_to(*register, false).and_then(|node| best.get(node as usize)) {
-                best.note(Rank::Register, number as u64);
-            }
-        }
-        Progress { targets, best, others_are_held, edges: Edges::default(), found: Found::default() }
-    }
-
-    fn look_in(
-        &self,
-        progress: &mut Progress,
-        windows: Vec<Window>,
-        wanted: &(dyn Fn(ChunkId) -> bool + Sync),
-        with_marks: bool,
-    ) {
-        let scan = Scan {
-            heap: self.heap,
-            attribution: self.attribution,
-            nodes: self.nodes,
-            targets: &progress.targets,
-            best: &progress.best,
-            memory: self.around.memory(),
-            pagemap: self.around.pagemap(),
-            page_size: self.around.page_size(),
-            with_marks,
-            pools: self.pools,
-            others_are_held: progress.others_are_held,
-        };
-        let mut found = scan.run(&windows, self.around.threads(), wanted);
-        let mut edges = std::mem::take(&mut progress.edges).into_inner();
-        edges.append(&mut found.edges);
-        progress.edges = Edges::new(edges);
-        progress.found.add(found);
-    }
-
-    fn end(&self, progress: Progress, holders: Vec<Holder>) -> Look {
-        Look { holders, edges: progress.edges, found: progress.found }
-    }
 }

@@ -28,6 +28,8 @@ pub struct Targets {
     spans: Vec<Span>,
     zones: [Zone; 2],
     mask: u64,
+    /// Upper bits of addresses of wanted chunks, for light userdata, which has the lower [`LIGHT_LOW`] only.
+    segments: Vec<u64>,
 }
 
 /// A stretch of address space with wanted chunks, and on which of its pages they lie.
@@ -35,6 +37,8 @@ pub struct Targets {
 struct Zone {
     low: u64,
     length: u64,
+    /// The bits that no offset in it has set.
+    outside: u64,
     shift: u32,
     pages: Vec<u64>,
 }
@@ -48,7 +52,9 @@ impl Zone {
         while length >> shift >= MOST_BITS {
             shift += 1;
         }
-        let mut zone = Zone { low, length, shift, pages: vec![0; ((length >> shift) / 64 + 1) as usize] };
+        let outside = u64::MAX.checked_shl(u64::BITS - length.leading_zeros()).unwrap_or(0);
+        let pages = vec![0; ((length >> shift) / 64 + 1) as usize];
+        let mut zone = Zone { low, length, outside, shift, pages };
         for span in spans {
             let last = (span.end - 1).saturating_sub(low) >> shift;
             for page in (span.start - low) >> shift..=last {
@@ -68,6 +74,13 @@ impl Zone {
     }
 }
 
+/// Bytes that are dismissed at once, if none of their words can lead anywhere.
+const GROUP: usize = 64;
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word))
+}
+
 impl Targets {
     /// Looks for `spans`, which are in address order, do not overlap, and hold at least one byte each.
     pub fn new(spans: Vec<Span>) -> Targets {
@@ -75,7 +88,10 @@ impl Targets {
         let (lower, upper) = spans.split_at(gap.map_or(spans.len(), |last| last + 1));
         let zones = [Zone::of(lower), Zone::of(upper)];
         let mask = if spans.last().is_some_and(|last| last.end > LOW_47) { LOW_48 } else { LOW_47 };
-        Targets { spans, zones, mask }
+        let mut segments: Vec<u64> =
+            spans.iter().flat_map(|span| (span.start & !LIGHT_LOW..span.end).step_by(LIGHT_LOW as usize + 1)).collect();
+        segments.dedup();
+        Targets { spans, zones, mask, segments }
     }
 
     /// True if nothing is looked for.
@@ -91,48 +107,53 @@ impl Targets {
     }
 
     /// Calls `found` with the offset in bytes of each aligned word of `bytes` that leads to a wanted chunk, and its node.
-    /// `has_lua` is true for memory that may hold LuaJIT's light userdata.
-    #[inline]
-    pub fn search(&self, bytes: &[u8], has_lua: bool, mut found: impl FnMut(usize, u32)) {
-        let words = bytes.as_chunks::<8>().0;
-        for (group, words) in words.chunks(8).enumerate() {
-            // Most groups hold nothing: one branch for all eight words.
-            let any = words.iter().fold(false, |any, word| any | self.may_lead(u64::from_le_bytes(*word), has_lua));
+    pub fn search(&self, bytes: &[u8], mut found: impl FnMut(usize, u32)) {
+        if self.is_empty() {
+            return;
+        }
+        for (group, bytes) in bytes.chunks(GROUP).enumerate() {
+            // Most groups hold nothing: one branch for all words.
+            let any = <&[u8; GROUP]>::try_from(bytes).map_or(true, |whole| self.any_may_lead(whole));
             if !any {
                 continue;
             }
-            for (index, word) in words.iter().enumerate() {
-                if let Some(node) = self.led_to(u64::from_le_bytes(*word), has_lua) {
-                    found((group * 8 + index) * 8, node);
+            for (index, word) in words(bytes).enumerate() {
+                if let Some(node) = self.led_to(word) {
+                    found(group * GROUP + index * 8, node);
                 }
             }
         }
     }
 
+    /// False only if no word of a group leads anywhere. It compares in a way that the processor can do for several words side
+    /// by side: whether bits are all zero.
     #[inline]
-    fn may_lead(&self, word: u64, has_lua: bool) -> bool {
-        let address = word & self.mask;
+    fn any_may_lead(&self, group: &[u8; GROUP]) -> bool {
         let [lower, upper] = &self.zones;
-        (address.wrapping_sub(lower.low) < lower.length)
-            | (address.wrapping_sub(upper.low) < upper.length)
-            | (has_lua & (word >> 47 == LIGHT_USERDATA))
+        // Where there is one zone only, it is looked at twice.
+        let upper = if upper.length == 0 { lower } else { upper };
+        let any = words(group).fold(0, |any, word| {
+            let address = word & self.mask;
+            let below = address.wrapping_sub(lower.low) & lower.outside;
+            let above = address.wrapping_sub(upper.low) & upper.outside;
+            let light = (word ^ LIGHT_USERDATA << 47) & !LOW_47;
+            any | u64::from(below == 0) | u64::from(above == 0) | u64::from(light == 0)
+        });
+        any != 0
     }
 
     /// The node that a word leads to.
-    pub fn led_to(&self, word: u64, has_lua: bool) -> Option<u32> {
+    pub fn led_to(&self, word: u64) -> Option<u32> {
         let address = match word {
             0..=LOW_48 => word,
             TAGGED.. => word & self.mask,
             _ => return None,
         };
         let direct = self.on_wanted_page(address).then(|| self.at(address)).flatten();
-        if direct.is_some() || !has_lua || word >> 47 != LIGHT_USERDATA {
+        if direct.is_some() || word >> 47 != LIGHT_USERDATA {
             return direct;
         }
-        self.zones.iter().find_map(|zone| {
-            let address = zone.low & !LIGHT_LOW | word & LIGHT_LOW;
-            [address, address + LIGHT_LOW + 1].into_iter().find_map(|address| self.at(address))
-        })
+        self.segments.iter().find_map(|segment| self.at(segment | word & LIGHT_LOW))
     }
 
     fn on_wanted_page(&self, address: u64) -> bool {
@@ -154,7 +175,7 @@ mod tests {
     }
 
     fn led_to(word: u64) -> Option<u32> {
-        targets().led_to(word, true)
+        targets().led_to(word)
     }
 
     #[test]
@@ -173,9 +194,26 @@ mod tests {
         assert_eq!(led_to(0xfffa_8000_0000_0000 | 0x5555_0000_a000), Some(1));
         // Not a tag: the words of a text.
         assert_eq!(led_to(0x2020_5555_0000_a000), None);
-        let light = LIGHT_USERDATA << 47 | 1 << 39 | 0x7fff_0000_0020 & LIGHT_LOW;
-        assert_eq!(led_to(light), Some(2));
-        assert_eq!(targets().led_to(light, false), None);
+        let light = |address: u64| LIGHT_USERDATA << 47 | 1 << 39 | address & LIGHT_LOW;
+        assert_eq!(led_to(light(0x7fff_0000_0020)), Some(2));
+        assert_eq!(led_to(light(0x5555_0000_1010)), Some(0));
+    }
+
+    #[test]
+    fn light_userdata_is_found_in_every_part_of_the_address_space() {
+        let starts = [0x4000_0010u64, 0x5555_0000_1010, 0x6000_0000_0010, 0x6123_4567_8010, 0x7fff_0000_0010];
+        let span = |(node, start): (u32, &u64)| Span { start: *start, end: start + 0x40, node };
+        let targets = Targets::new((0..).zip(&starts).map(span).collect());
+        for (node, start) in (0u32..).zip(starts) {
+            let light = LIGHT_USERDATA << 47 | 3 << 39 | start & LIGHT_LOW;
+            let expected = starts.iter().position(|other| other & LIGHT_LOW == start & LIGHT_LOW).unwrap() as u32;
+            assert_eq!(targets.led_to(light + 8), Some(expected), "{start:x}");
+            assert_eq!(targets.led_to(start + 8), Some(node));
+            let mut found = Vec::new();
+            targets
+                .search(&[[0; 8], light.to_le_bytes()].concat().repeat(4), |offset, node| found.push((offset, node)));
+            assert_eq!(found, [8, 24, 40, 56].map(|offset| (offset, expected)), "{start:x}");
+        }
     }
 
     #[test]
@@ -183,8 +221,8 @@ mod tests {
         let words = [7u64, 0x5555_0000_9000, 0, 0, 0, 0, 0, 0, 0, 0x7fff_0000_0ff8, 3];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut found = Vec::new();
-        targets().search(&bytes, false, |offset, node| found.push((offset, node)));
+        targets().search(&bytes, |offset, node| found.push((offset, node)));
         assert_eq!(found, [(8, 1), (72, 2)]);
-        Targets::new(Vec::new()).search(&bytes, true, |_, _| panic!("nothing is looked for"));
+        Targets::new(Vec::new()).search(&bytes, |_, _| panic!("nothing is looked for"));
     }
 }

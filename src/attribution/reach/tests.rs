@@ -3,11 +3,12 @@
 use super::*;
 use crate::addr::AddrRange;
 use crate::attribution::claims::Claim;
+use crate::attribution::groups::TypedChunk;
 use crate::attribution::{Held, OwnedPool};
 use crate::malloc::arena::Par;
 use crate::malloc::books::Books;
-use crate::malloc::chunk::{Chunk, PREV_INUSE};
-use crate::malloc::heap::SettledRegion;
+use crate::malloc::chunk::{Chunk, ChunkState, PREV_INUSE};
+use crate::malloc::heap::{ChunkId, SettledRegion};
 use crate::malloc::region::Region;
 use crate::nginx::owner::{NO_KNOWN_OWNER, NamedPool};
 use crate::nginx::pool::Pool;
@@ -15,6 +16,7 @@ use crate::target::image::Image;
 use crate::target::memory::Fault;
 use crate::target::pagemap::Pagemap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const HEAP: u64 = 0x5555_0000_0000;
 const VARIABLES: u64 = 0x5554_0000_0000;
@@ -65,12 +67,28 @@ fn attribution(heap: &Heap) -> Attribution {
     Attribution::new(heap, POOLS.into_iter().chain([NAMED]).map(pool).collect(), vec![named])
 }
 
+/// A chunk whose type is known.
+const TYPED: u64 = 3;
+
+fn claim_typed(heap: &Heap, attribution: &mut Attribution) {
+    let (path, type_name) = ("ngx_cycle->connections".to_owned(), "ngx_connection_t".to_owned());
+    let typed = TypedChunk { memory: memory_of(TYPED), path, inferred: false, type_name, module: None };
+    attribution.claim_typed(heap, &[typed]);
+}
+
 /// A process, and what happens to it while we wait.
 struct Process {
     image: Mutex<Image>,
     meanwhile: fn(&mut Image),
     is_live: bool,
-    freed: Vec<Addr>,
+    /// `None` if that cannot be told.
+    freed: Option<Vec<Addr>>,
+    /// What lies at the page of variables.
+    kind: RootKind,
+    has_all_roots: bool,
+    /// Words that are left over, by how often that was asked.
+    stale: fn(usize) -> Vec<AddrRange>,
+    asked: AtomicUsize,
 }
 
 impl Memory for Process {
@@ -92,16 +110,21 @@ impl Surroundings for Process {
         &pagemap
     }
 
-    fn roots(&self, _: &Heap) -> Vec<RootRange> {
-        vec![RootRange { range: AddrRange::sized(Addr(VARIABLES), 4096), kind: RootKind::Variables }]
+    fn roots(&self, _: &Heap) -> Roots {
+        let range = AddrRange::sized(Addr(VARIABLES), 4096);
+        Roots { ranges: vec![RootRange { range, kind: self.kind }], is_whole: self.has_all_roots }
     }
 
     fn registers(&self) -> &[u64] {
         &[]
     }
 
-    fn freed_now(&self, _: &Heap) -> Vec<Addr> {
+    fn freed_now(&self, _: &Heap) -> Option<Vec<Addr>> {
         self.freed.clone()
+    }
+
+    fn stale(&self) -> Vec<AddrRange> {
+        (self.stale)(self.asked.fetch_add(1, Ordering::Relaxed))
     }
 
     fn wait(&self) -> bool {
@@ -131,13 +154,23 @@ fn process(pointers: &[(Option<u64>, u64)]) -> Process {
         let at = from.map_or(Addr(VARIABLES), |chunk| memory_of(chunk) + 16) + number as u64 * 8;
         image.write_u64(at, memory_of(*to).0 + 0x20);
     }
-    Process { image: Mutex::new(image), meanwhile: |_| (), is_live: false, freed: Vec::new() }
+    Process {
+        image: Mutex::new(image),
+        meanwhile: |_| (),
+        is_live: false,
+        freed: Some(Vec::new()),
+        kind: RootKind::Variables,
+        has_all_roots: true,
+        stale: |_| Vec::new(),
+        asked: AtomicUsize::new(0),
+    }
 }
 
 /// Chunks and pools that nothing holds, by their chunks.
 fn lost_in(process: &Process) -> Vec<u64> {
     let heap = heap();
-    let attribution = attribution(&heap);
+    let mut attribution = attribution(&heap);
+    claim_typed(&heap, &mut attribution);
     let reached = reach(&heap, &attribution, process, None, true).unwrap();
     let lost =
         (0..reached.holders.len() as u32).filter(|node| reached.holders[*node as usize] == Some(Holder::Nothing));
@@ -154,17 +187,17 @@ fn lost_in(process: &Process) -> Vec<u64> {
 #[test]
 fn what_a_chain_from_a_root_leads_to_is_held_and_a_circle_is_not() {
     let held = [(None, 0), (Some(0), 1), (Some(1), 4), (Some(4), 8)];
-    let lost = [(Some(2), 3), (Some(3), 2), (Some(5), 5), (Some(FREE), 5), (Some(5), 9)];
+    let lost = [(Some(2), 9), (Some(9), 2), (Some(5), 5), (Some(FREE), 5)];
     let process = process(&[held.as_slice(), &lost].concat());
-    assert_eq!(lost_in(&process), [2, 3, 5, 9]);
+    assert_eq!(lost_in(&process), [2, 5, 9]);
 }
 
 #[test]
 fn a_pool_with_a_name_holds_what_it_points_to() {
-    assert_eq!(lost_in(&process(&[(Some(NAMED), 5), (Some(5), 9), (Some(NAMED), 0)])), [1, 2, 3, 4, 8]);
+    assert_eq!(lost_in(&process(&[(Some(NAMED), 5), (Some(5), 9), (Some(NAMED), 0)])), [1, 2, 4, 8]);
 }
 
-const MOST_HELD: [(Option<u64>, u64); 6] = [(None, 0), (None, 1), (None, 2), (None, 3), (None, 4), (None, 8)];
+const MOST_HELD: [(Option<u64>, u64); 5] = [(None, 0), (None, 1), (None, 2), (None, 4), (None, 8)];
 
 fn live(meanwhile: fn(&mut Image)) -> Process {
     Process { meanwhile, is_live: true, ..process(&MOST_HELD) }
@@ -201,8 +234,76 @@ fn a_chunk_that_malloc_has_joined_with_another_is_not_lost() {
 
 #[test]
 fn a_chunk_that_was_freed_since_is_not_lost() {
-    let process = Process { freed: vec![memory_of(9)], ..live(|_| ()) };
+    let process = Process { freed: Some(vec![memory_of(9)]), ..live(|_| ()) };
     assert_eq!(lost_in(&process), [5]);
+}
+
+#[test]
+fn nothing_is_lost_where_freed_chunks_or_roots_are_not_all_known() {
+    assert_eq!(lost_in(&Process { freed: None, ..live(|_| ()) }), Vec::<u64>::new());
+    assert_eq!(lost_in(&Process { has_all_roots: false, ..live(|_| ()) }), Vec::<u64>::new());
+    assert_eq!(lost_in(&Process { has_all_roots: false, ..process(&MOST_HELD) }), Vec::<u64>::new());
+}
+
+/// The typed chunk points to the pool of chunk 5 by its third word, and to chunk 9 by its eighth.
+fn with_typed_words(stale: fn(usize) -> Vec<AddrRange>) -> Process {
+    let process = live(|_| ());
+    let mut image = process.image.lock().unwrap();
+    image.write_u64(memory_of(TYPED) + 16, memory_of(5).0);
+    image.write_u64(memory_of(TYPED) + 56, memory_of(9).0);
+    drop(image);
+    Process { stale, ..process }
+}
+
+fn third_word() -> AddrRange {
+    AddrRange::sized(memory_of(TYPED) + 16, 8)
+}
+
+#[test]
+fn words_that_are_left_over_hold_nothing() {
+    assert_eq!(lost_in(&with_typed_words(|_| Vec::new())), Vec::<u64>::new());
+    assert_eq!(lost_in(&with_typed_words(|_| vec![third_word()])), [5]);
+    let others = |_| vec![AddrRange::sized(memory_of(TYPED), 16), AddrRange::sized(memory_of(TYPED) + 24, 40)];
+    assert_eq!(lost_in(&with_typed_words(others)), [9]);
+}
+
+#[test]
+fn words_that_are_taken_into_use_meanwhile_count() {
+    // Asked before the first look, before the second one and after it.
+    let until_then = |asked| if asked < 2 { vec![third_word()] } else { Vec::new() };
+    assert_eq!(lost_in(&with_typed_words(until_then)), Vec::<u64>::new());
+    let before = |asked| if asked < 1 { vec![third_word()] } else { Vec::new() };
+    assert_eq!(lost_in(&with_typed_words(before)), Vec::<u64>::new());
+}
+
+/// A word as LuaJIT keeps it: a reference of the garbage collector, or light userdata, to a node.
+fn lua_words(chunk: u64) -> [u64; 2] {
+    let address = memory_of(chunk).0;
+    [0xfffa_8000_0000_0000 | address, 0xfffe_0000_0000_0000 | 1 << 39 | (address & 0x7f_ffff_ffff)]
+}
+
+#[test]
+fn what_luajit_refers_to_is_held_wherever_its_memory_lies() {
+    for kind in [RootKind::Anonymous, RootKind::Stack, RootKind::ThreadLocal, RootKind::Variables] {
+        let process = Process { kind, ..live(|_| ()) };
+        let words = [lua_words(5)[0], lua_words(9)[1]];
+        let write = |at: Addr| {
+            for (index, word) in (0u64..).zip(words) {
+                process.image.lock().unwrap().write_u64(at + index * 8, word);
+            }
+        };
+        write(Addr(VARIABLES + 0x400));
+        assert_eq!(lost_in(&process), Vec::<u64>::new(), "{kind:?}");
+    }
+    // In a chunk that is held, one whose type is known, and a pool with a name.
+    for chunk in [0, TYPED, NAMED] {
+        let process = live(|_| ());
+        let words = [lua_words(5)[1], lua_words(9)[0]];
+        for (index, word) in (0u64..).zip(words) {
+            process.image.lock().unwrap().write_u64(memory_of(chunk) + 0x40 + index * 8, word);
+        }
+        assert_eq!(lost_in(&process), Vec::<u64>::new(), "{chunk}");
+    }
 }
 
 #[test]
