@@ -5,6 +5,7 @@ use super::breakdown::{self, HeapResidency};
 use super::evidence::{Evidence, Wanted};
 use super::explore::{explored, take_names};
 use super::findings::findings;
+use super::holders;
 use super::lost::{self, may_tell_lost};
 use super::names::{TargetNames, known_chunks};
 use super::pools;
@@ -121,6 +122,7 @@ fn find_holders(
         let binary = &around.prepared.binary;
         evidence.zones = zones(&binary.debug, binary.bias, around.memory);
         evidence.typed = typed;
+        evidence.kept = holders::of_each(&attribution.pools);
         evidence.sort();
     }
     evidence

@@ -3,6 +3,7 @@
 use crate::addr::Addr;
 use crate::attribution::groups::TypedChunk;
 use crate::nginx::zones::Zone;
+use crate::snapshot::holder::Holder;
 use crate::target::maps::{Backing, Mapping};
 use crate::target::registers::ThreadRegisters;
 
@@ -22,6 +23,8 @@ pub struct Evidence {
     pub typed: Vec<TypedChunk>,
     /// Who holds the chunks of the wanted addresses.
     pub held: Vec<(Addr, String)>,
+    /// Who holds the references of each pool that counts them, in address order.
+    pub kept: Vec<(Addr, Vec<Holder>)>,
     /// Registers of all threads as they stood still.
     pub threads: Vec<ThreadRegisters>,
     /// nginx's shared memory.
@@ -55,6 +58,12 @@ impl Evidence {
     /// Who holds the chunk that malloc returned `memory` for.
     pub fn held_at(&self, memory: Addr) -> Option<&str> {
         self.held.iter().find(|(chunk, _)| *chunk == memory).map(|(_, text)| text.as_str())
+    }
+
+    /// Who holds the references of the pool at `pool`.
+    pub fn kept_by(&self, pool: Addr) -> &[Holder] {
+        let index = self.kept.binary_search_by_key(&pool, |(pool, _)| *pool).ok();
+        index.and_then(|index| self.kept.get(index)).map_or(&[], |(_, holders)| holders)
     }
 
     /// The thread whose stack `mapping` is, if its stack pointer lies there. Of several in one mapping it is the one whose

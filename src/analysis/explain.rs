@@ -10,6 +10,8 @@ use crate::malloc::chunk::{HEADER, IN_USE_OVERHEAD};
 use crate::malloc::read::ReadPagemap;
 use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::explanation::{ChunkInfo, Explanation, MappingInfo, SymbolInfo};
+use crate::snapshot::finding::Finding;
+use crate::snapshot::holder::Holder;
 use crate::snapshot::model::{HexAddr, Snapshot};
 use crate::snapshot::pool::{PoolRow, Trust};
 use crate::target::maps::{Backing, Mapping};
@@ -55,12 +57,14 @@ fn without_referrers(snapshot: &Snapshot, address: u64, context: Option<&Context
         address: HexAddr(address),
         chunk: chunk.map(|chunk| chunk_info(snapshot, &chunk, address)),
         pool: pool.cloned(),
+        kept_by: pool.zip(context).map_or_else(Vec::new, |(pool, context)| kept_by(pool, context)),
+        findings: pool.map_or_else(Vec::new, |pool| findings_about(snapshot, pool)),
         place_in_pool: chunk.zip(pool).map(|(chunk, pool)| place_in_pool(&chunk, pool, context)),
         ..Explanation::default()
     };
     if let Some(context) = context {
         let mapping = context.prepared.maps.at(Addr(address));
-        explanation.mapping = mapping.map(mapping_info);
+        explanation.mapping = mapping.map(|mapping| mapping_info(mapping, context));
         explanation.symbol = symbol_at(context.prepared, Addr(address));
         explanation.word = word_at(context, &explanation);
         add_evidence(context.evidence, &mut explanation);
@@ -72,6 +76,21 @@ fn without_referrers(snapshot: &Snapshot, address: u64, context: Option<&Context
     }
     explanation.what = place::sentence(&explanation, context);
     explanation
+}
+
+/// Who holds the references that keep a pool.
+fn kept_by(pool: &PoolRow, context: &Context<'_>) -> Vec<Holder> {
+    context.evidence.kept_by(Addr(pool.address.0)).to_vec()
+}
+
+/// What stands out of a pool's owner.
+fn findings_about(snapshot: &Snapshot, pool: &PoolRow) -> Vec<Finding> {
+    let owner = &pool.owner;
+    let is_about = |finding: &&Finding| match finding {
+        Finding::LargePool { address, .. } => *address == pool.address.0,
+        finding => finding.is_of_kind(&owner.kind, owner.name.as_deref()),
+    };
+    snapshot.findings.iter().filter(is_about).cloned().collect()
 }
 
 /// What the word at the address is called.
@@ -139,14 +158,16 @@ fn place_in_pool(chunk: &ChunkRow, pool: &PoolRow, context: Option<&Context<'_>>
     if is_block { "block" } else { "large" }
 }
 
-fn mapping_info(mapping: &Mapping) -> MappingInfo {
+fn mapping_info(mapping: &Mapping, context: &Context<'_>) -> MappingInfo {
     let right = |has: bool, letter| if has { letter } else { '-' };
     let (what, file_offset) = match &mapping.backing {
         Backing::Heap => ("brk heap".to_owned(), None),
         Backing::Stack => ("stack".to_owned(), None),
         Backing::File { path, .. } => (path.display().to_string(), Some(mapping.file_offset)),
         Backing::SharedMemory => ("shared memory".to_owned(), None),
-        Backing::Anonymous => ("anonymous".to_owned(), None),
+        Backing::Anonymous => {
+            (place::bss(mapping, mapping.range.start, context).unwrap_or_else(|| "anonymous".to_owned()), None)
+        }
         Backing::Kernel => ("kernel".to_owned(), None),
     };
     MappingInfo {

@@ -3,6 +3,7 @@
 use crate::addr::Addr;
 use crate::attribution::OwnedPool;
 use crate::snapshot::holder::Holder;
+use crate::snapshot::model::HexAddr;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 
@@ -23,6 +24,16 @@ pub fn of(pools: &[OwnedPool], counters: &[&[Addr]]) -> Vec<Vec<Holder>> {
         add(owned, &set_of, &mut groups);
     }
     groups.into_iter().map(sorted).collect()
+}
+
+/// For each pool that counts its references those who hold them, by the address of that pool and in the order of addresses.
+pub fn of_each(pools: &[OwnedPool]) -> Vec<(Addr, Vec<Holder>)> {
+    let counter = |owned: &OwnedPool| Some((owned.pool.address, [owned.named.as_ref()?.reference_counter?]));
+    let counted: Vec<(Addr, [Addr; 1])> = pools.iter().filter_map(counter).collect();
+    let counters: Vec<&[Addr]> = counted.iter().map(|(_, counter)| counter.as_slice()).collect();
+    let mut each: Vec<(Addr, Vec<Holder>)> = counted.iter().map(|(pool, _)| *pool).zip(of(pools, &counters)).collect();
+    each.sort_by_key(|(pool, _)| *pool);
+    each
 }
 
 /// Counts the references that one pool holds.
@@ -54,6 +65,7 @@ fn holder(owned: &OwnedPool) -> Holder {
         label: owned.kind().label.to_owned(),
         name: named.and_then(|named| named.name.clone()),
         state: named.and_then(|named| named.state).map(str::to_owned),
+        example: Some(HexAddr(owned.pool.address.0)),
         ..Holder::default()
     }
 }
@@ -105,5 +117,22 @@ mod tests {
         assert_eq!(shown(&found[0]), words);
         assert_eq!(shown(&found[1]), ["1 of request: 1 HTTP request, waiting for upstream, 1.0 s old"]);
         assert!(of(&pools, &[]).is_empty());
+    }
+
+    #[test]
+    fn each_pool_that_counts_references_has_its_own_holders() {
+        let upstream = |address, counter| {
+            let mut pool = owned(Some("deleting"), 0, &[]);
+            pool.pool.address = Addr(address);
+            pool.named.as_mut().unwrap().reference_counter = Some(Addr(counter));
+            pool
+        };
+        let mut request = owned(Some("upgraded"), 5_000, &[(1, 0x200)]);
+        request.pool.address = Addr(0x7000);
+        let each = of_each(&[upstream(0x5000, 0x200), request, upstream(0x4000, 0x100)]);
+        assert_eq!(each.iter().map(|(pool, _)| pool.0).collect::<Vec<_>>(), [0x4000, 0x5000]);
+        assert!(each[0].1.is_empty());
+        let [holder] = each[1].1.as_slice() else { panic!("{each:?}") };
+        assert_eq!((holder.references, holder.example), (1, Some(HexAddr(0x7000))));
     }
 }

@@ -95,6 +95,14 @@ fn in_mapping(mapping: &Mapping, address: Addr, context: &Context<'_>) -> String
     }
 }
 
+/// `.bss of nginx`: variables of a file that begin as zero have memory of no file, in the place where the file was loaded.
+pub fn bss(mapping: &Mapping, address: Addr, context: &Context<'_>) -> Option<String> {
+    let is_data = mapping.backing == Backing::Anonymous && mapping.writable;
+    let module = context.prepared.modules().find(|module| is_data && module.span.contains(address))?;
+    let file = module.debug.path().file_name()?.to_string_lossy().into_owned();
+    Some(format!(".bss of {file}"))
+}
+
 fn on_stack(place: StackPlace, context: &Context<'_>) -> String {
     let thread = thread_name(place.thread, context);
     let when = if context.is_still { "" } else { " at the stop" };
@@ -130,6 +138,9 @@ fn in_module(module: Option<&LoadedModule>, mapping: &Mapping, address: Addr, co
         };
         let place = if offset == 0 { "at the start of".to_owned() } else { format!("{offset:#x} into") };
         return format!("{place} the {what} {} of {file}", symbol.name);
+    }
+    if bss(mapping, address, context).is_some() {
+        return format!("in variables of {file} (.bss) that no symbol covers");
     }
     let what = match (mapping.executable, mapping.writable) {
         (true, _) => "code",

@@ -2,7 +2,7 @@
 
 use super::evidence::StackPlace;
 use super::explain::{Context, symbol_at, wanted};
-use super::place::thread_name;
+use super::place::{self, thread_name};
 use super::words::Words;
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::chunk::ChunkState;
@@ -185,7 +185,13 @@ impl Describer<'_> {
             Some(Mapping { backing: Backing::File { path, .. }, range, .. }) => {
                 referrer("variables", path.display().to_string(), hit.at.0 - range.start.0)
             }
-            Some(mapping) => referrer("other", "anonymous memory".to_owned(), hit.at.0 - mapping.range.start.0),
+            Some(mapping) => {
+                let offset = hit.at.0 - mapping.range.start.0;
+                match place::bss(mapping, hit.at, self.context) {
+                    Some(bss) => referrer("variables", bss, offset),
+                    None => referrer("other", "anonymous memory".to_owned(), offset),
+                }
+            }
             None => referrer("other", "unknown memory".to_owned(), 0),
         }
     }

@@ -85,8 +85,10 @@ impl Symbols {
         let mut by_name: Vec<(u64, u32)> = all().filter_map(|i| Some((hash(self.name(self.get(i)?)), i))).collect();
         // The best comes first among symbols of one name, so that a search finds it first.
         by_name.sort_unstable_by_key(|&(hash, i)| (hash, Reverse(self.rank(i)), i));
-        let placed =
-            |i: &u32| self.get(*i).is_some_and(|e| e.kind != SymbolKind::ThreadLocal && !self.name(e).is_empty());
+        // Where a file begins lies its header. What has that address is in a section that is not loaded, as warnings to the
+        // linker are (`.gnu.warning.gets`).
+        let is_placed = |e: &Entry| e.kind != SymbolKind::ThreadLocal && e.address != 0 && !self.name(e).is_empty();
+        let placed = |i: &u32| self.get(*i).is_some_and(is_placed);
         let mut by_address: Vec<u32> = all().filter(placed).collect();
         let address = |i: u32| self.get(i).map(|entry| entry.address);
         by_address.sort_unstable_by_key(|&i| (address(i), Reverse(self.rank(i)), i));
@@ -174,7 +176,10 @@ fn entry(raw: &[u8], strings: u8) -> Option<Entry> {
         _ => return None,
     };
     let global = elf::SymbolBind(info >> 4) != elf::STB_LOCAL;
-    (section != elf::SHN_UNDEF.0).then_some(Entry { strings, name, global, kind, address, size })
+    // An absolute value is no place: a library's symbol versions are such symbols (`GLIBC_2.15`, value 0), and would cover
+    // its first bytes.
+    let is_place = section != elf::SHN_UNDEF.0 && section != elf::SHN_ABS.0;
+    is_place.then_some(Entry { strings, name, global, kind, address, size })
 }
 
 #[cfg(test)]
@@ -212,6 +217,16 @@ mod tests {
         assert_eq!(symbols.by_name("init").map(|symbol| symbol.address), Some(FileAddr(0x20)));
         assert_eq!(symbols.at(FileAddr(0x22)).map(|(symbol, offset)| (symbol.name, offset)), Some(("init".into(), 2)));
         assert_eq!(symbols.by_name("ini"), None);
+    }
+
+    #[test]
+    fn symbol_versions_are_at_no_address() {
+        let mut raw = vec![0u8; SYMBOL_SIZE];
+        raw[4] = GLOBAL | 1;
+        raw[6..8].copy_from_slice(&1u16.to_le_bytes());
+        assert!(entry(&raw, 0).is_some());
+        raw[6..8].copy_from_slice(&elf::SHN_ABS.0.to_le_bytes());
+        assert!(entry(&raw, 0).is_none());
     }
 
     #[test]

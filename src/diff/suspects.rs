@@ -137,15 +137,8 @@ fn mainly(owner: &OwnerChange<'_>, growth: u64) -> Option<BucketChange> {
 
 /// Whether a finding speaks of that owner, and if it names one, of that name.
 fn is_about(finding: &Finding, owner: &OwnerChange<'_>, name: Option<&str>) -> bool {
-    let named = |upstream: &str| name.is_none_or(|name| name == upstream);
     match finding {
-        Finding::DeletedButReferenced { upstream, .. } => owner.owner == "dyups.deleting" && named(upstream),
-        Finding::DeletedAndUnreferenced { upstream, .. } => owner.owner == "dyups.unreferenced" && named(upstream),
-        Finding::PoolsWithoutOwner { .. } => owner.owner == "unknown_pool",
-        Finding::OutsidePools { .. } => owner.owner == "outside_pools",
-        Finding::UnreachablePools { .. } => owner.owner == "unreachable_pool",
-        Finding::Unreferenced { .. } => owner.owner == "unreferenced",
         Finding::LargePool { label, .. } => owner.label == label,
-        Finding::FreeButKept { .. } | Finding::Unknown => false,
+        finding => finding.is_of_kind(owner.owner, name),
     }
 }

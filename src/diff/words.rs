@@ -17,6 +17,12 @@ pub fn signed_bytes(bytes: i128) -> String {
     format!("{}{}", sign(bytes), human_bytes(magnitude(bytes)))
 }
 
+/// A change of a number with its noun: `+1 pool`, `−1,204 chunks`.
+pub fn signed_counted(number: i128, noun: &str) -> String {
+    let plural = if number.unsigned_abs() == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", signed_count(number))
+}
+
 /// `+119`, `−1,204`, `0`.
 pub fn signed_count(number: i128) -> String {
     format!("{}{}", sign(number), human_count(magnitude(number)))
@@ -62,6 +68,12 @@ pub fn duration(seconds: f64) -> String {
             }
         }
     }
+}
+
+/// A change beside what was: `12 % of 8.00 MiB`, `to 12 times 1.00 MiB`.
+fn beside_what_was(change: Change) -> Option<String> {
+    let (share, was) = (percent(change)?, human_bytes(change.old));
+    Some(if share.ends_with("times") { format!("to {share} {was}") } else { format!("{share} of {was}") })
 }
 
 /// A share of what was, of something that changed: `12 %`, `0.03 %`, `<0.01 %`.
@@ -124,7 +136,9 @@ impl Diff<'_> {
         };
         let (by, time) = (change.by(), self.time());
         let amount = human_bytes(magnitude(by));
-        let share = percent(change).map(|percent| format!(" ({percent})")).unwrap_or_default();
+        // Two processes are compared by both figures anyway.
+        let share = if same { beside_what_was(change) } else { percent(change) };
+        let share = share.map(|share| format!(" ({share})")).unwrap_or_default();
         let now = human_bytes(change.new);
         let clause = self.suspect_clause(by);
         match (same, by) {
@@ -190,7 +204,7 @@ impl Diff<'_> {
                 )
             }
             Verdict::OutsideMalloc => format!(
-                "What grew most is not malloc's: {}, by {}.",
+                "The part of the process that grew most is not malloc's: {}, by {}.",
                 main.map(|part| part.label).unwrap_or_default(),
                 grown()
             ),
@@ -300,6 +314,7 @@ mod tests {
         assert_eq!(signed_bytes(-3277), "−3.20 KiB");
         assert_eq!(signed_bytes(0), "0 B");
         assert_eq!(signed_count(-1204), "−1,204");
+        assert_eq!([1, -1, 2].map(|by| signed_counted(by, "pool")), ["+1 pool", "−1 pool", "+2 pools"]);
         assert_eq!(signed_bytes(i128::MIN), "−16.0 EiB");
     }
 
@@ -328,5 +343,7 @@ mod tests {
         assert_eq!(percent(100, 112).unwrap(), "12 %");
         assert_eq!(percent(1, 40).unwrap(), "40 times");
         assert_eq!(percent(0, 12), None);
+        assert_eq!(beside_what_was(Change::new(1 << 20, 9 << 17)).unwrap(), "12 % of 1.00 MiB");
+        assert_eq!(beside_what_was(Change::new(1 << 20, 40 << 20)).unwrap(), "to 40 times 1.00 MiB");
     }
 }

@@ -1,13 +1,15 @@
 //! What is at an address, for people.
 
-use super::owner_name::{owner_name, state_beside};
+use super::owner_name::{pool_mark, state_beside};
 use super::style::{Line, Look, Style};
 use super::text::wrap;
 use super::trust::words;
+use crate::diff::whose::named;
 use crate::snapshot::explanation::{ChunkInfo, Explanation, Referrer, Referrers};
+use crate::snapshot::holder::{Holder, in_words};
 use crate::snapshot::human::{counted, group_label, human_age, human_bytes, human_count, with_name};
 use crate::snapshot::model::{ChunkGroup, NOBODY};
-use crate::snapshot::pool::{PoolRow, Trust};
+use crate::snapshot::pool::{PoolOwner, PoolRow, Trust};
 use std::io::{self, Write};
 
 /// Columns for what a line is about.
@@ -52,7 +54,7 @@ fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
             _ => "a part of it",
         };
         add("pool", format!("{} ({place})", pool.address));
-        add("owner", format!("{}: {}", owner_name(pool, usize::MAX, style), pool.owner.label));
+        add("owner", owner_text(&pool.owner));
         add(
             "holds",
             format!(
@@ -63,7 +65,8 @@ fn lines(explanation: &Explanation, style: Style, top: usize) -> Vec<Line> {
                 human_bytes(pool.used)
             ),
         );
-        pool_facts(pool).into_iter().for_each(|(name, text)| add(name, text));
+        pool_facts(pool, &explanation.kept_by).into_iter().for_each(|(name, text)| add(name, text));
+        explanation.findings.iter().for_each(|finding| add("stands out", finding.to_string()));
     }
     if let Some(referrers) = &explanation.referrers {
         lines.extend(referrer_lines(referrers, explanation.chunk.is_some(), style, top));
@@ -102,12 +105,41 @@ fn chunk_facts(chunk: &ChunkInfo, group: &ChunkGroup) -> Vec<(&'static str, Stri
     facts.into_iter().filter_map(|(name, text)| Some((name, text?))).collect()
 }
 
+/// `dyups upstream "svc", deleted but still referenced (dyups.deleting)`, `cycle`: the label with name and state, and the kind
+/// as filters take it, where the label does not say that.
+fn owner_text(owner: &PoolOwner) -> String {
+    let named = named(&owner.label, owner.name.as_deref());
+    let state = state_beside(&owner.kind, owner.state.as_deref());
+    let state = state.map(|state| format!(", {state}")).unwrap_or_default();
+    let kind = if owner.label == owner.kind { String::new() } else { format!(" ({})", owner.kind) };
+    format!("{named}{state}{kind}{}", pool_mark(owner))
+}
+
+/// How many references keep a pool, and who holds them: `1 reference: 1 HTTP request to location /ws, upgraded, 3 h old
+/// (its pool: 0x…)`.
+fn kept_by_text(references: u64, holders: &[Holder]) -> String {
+    let known = holders.iter().fold(0u64, |sum, holder| sum.saturating_add(holder.references));
+    let count = counted(references, "reference");
+    // Without holders nobody has looked for them, or nobody was found: then there is nothing to add.
+    if holders.is_empty() {
+        return count;
+    }
+    let words = in_words(holders, references.saturating_sub(known)).unwrap_or_default();
+    let example = holders.first().and_then(|holder| Some((holder.pools, holder.example?)));
+    let pool = match example {
+        Some((1, pool)) if holders.len() == 1 && known >= references => format!(" (its pool: {pool})"),
+        Some((_, pool)) => format!(" (pool of one of them: {pool})"),
+        None => String::new(),
+    };
+    format!("{count}: {words}{pool}")
+}
+
 /// What else is known of a pool's owner, and the path to it.
-fn pool_facts(pool: &PoolRow) -> Vec<(&'static str, String)> {
+fn pool_facts(pool: &PoolRow, holders: &[Holder]) -> Vec<(&'static str, String)> {
     let owner = &pool.owner;
     let path = if pool.path().is_empty() { "no known root leads there".to_owned() } else { pool.path() };
     let facts = [
-        ("kept by", pool.references.map(|references| counted(references, "reference"))),
+        ("kept by", pool.references.map(|references| kept_by_text(references, holders))),
         ("age", pool.age_ms.map(human_age)),
         ("protocol", owner.protocol.clone()),
         ("handler", owner.handler.clone()),
@@ -157,8 +189,9 @@ fn referrer_lines(referrers: &Referrers, is_chunk: bool, style: Style, top: usiz
     if referrers.by_owner.len() > 1 {
         let kinds: Vec<String> =
             referrers.by_owner.iter().map(|(owner, count)| format!("{} in {owner}", human_count(*count))).collect();
-        let of = match referrers.count > referrers.list.len() as u64 {
-            true => format!("of the first {}: ", human_count(referrers.list.len() as u64)),
+        let looked_at = referrers.by_owner.iter().fold(0u64, |sum, (_, count)| sum.saturating_add(*count));
+        let of = match referrers.count > looked_at {
+            true => format!("of the first {}: ", human_count(looked_at)),
             false => String::new(),
         };
         lines.extend(fact("", &format!("{of}{}", kinds.join(", ")), style));
@@ -181,6 +214,7 @@ fn place(referrer: &Referrer, style: Style) -> Vec<Line> {
     let state = referrer.state.as_deref().and_then(|state| state_beside(&referrer.owner, Some(state)));
     let state = state.map(|state| format!(" ({state})")).unwrap_or_default();
     let owner = match &referrer.name {
+        Some(name) if *name == referrer.owner => referrer.owner.clone(),
         Some(name) => with_name(&referrer.owner, name),
         None => referrer.owner.clone(),
     };

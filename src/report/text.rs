@@ -22,7 +22,7 @@ fn is_printable(character: char, unicode: bool) -> bool {
 
 /// Breaks a text into lines of at most `limit` columns, at blanks. `first` goes before the first line and `rest` before
 /// the others. A word that is too long for its indentation stands further left, so that a path or a build-id can be
-/// copied; only a word that no line can hold is broken, and a path then behind a slash.
+/// copied; only a word that no line can hold is broken: a path behind a slash, a typed path before `->`, `.` or `[`.
 pub fn wrap(text: &str, limit: usize, first: &str, rest: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = first.to_owned();
@@ -59,15 +59,24 @@ fn outdented<'a>(indent: &'a str, word: &str, limit: usize) -> Option<&'a str> {
     if missing <= blanks { indent.get(missing..) } else { None }
 }
 
-/// Where to break a word, in bytes, so that what is before fits into `room` columns: behind its last slash there, if it
-/// has one. At least one character is before.
+/// Where to break a word, in bytes, so that what is before fits into `room` columns: at the last place there that is
+/// between two parts of a path, if it has one. At least one character is before.
 fn break_at(word: &str, room: usize) -> usize {
     let ends = word.char_indices().map(|(at, character)| at + character.len_utf8());
     let fits = |end: &usize| word.get(..*end).is_some_and(|part| width(part) <= room);
     let one = word.chars().next().map_or(0, char::len_utf8);
     let most = ends.take_while(fits).last().unwrap_or(one);
-    let slash = word.get(..most).and_then(|part| part.rfind('/')).filter(|at| *at > 0);
-    slash.map_or(most, |at| at + 1)
+    let places = (1..=most).rev().take_while(|at| *at > one);
+    places.into_iter().find(|at| is_between_parts(word, *at)).unwrap_or(most)
+}
+
+/// True behind a slash and before a step of a typed path: `->field`, `.field`, `[index]`.
+fn is_between_parts(word: &str, at: usize) -> bool {
+    let (Some(before), Some(after)) = (word.get(..at), word.get(at..)) else { return false };
+    // Two dots are a range of indices.
+    let is_range = after.starts_with("..") || before.ends_with('.');
+    let starts_step = !is_range && ["->", ".", "["].iter().any(|start| after.starts_with(start));
+    before.ends_with('/') || starts_step
 }
 
 /// Puts phrases on as few lines as they need, with a separator between two on the same line; a phrase is broken only if
@@ -117,7 +126,15 @@ pub fn keep_end(text: &str, limit: usize, ellipsis: &str) -> String {
         }
         start = index;
     }
-    format!("{ellipsis}{}", text.get(start..).unwrap_or_default())
+    format!("{ellipsis}{}", text.get(whole_part(text, start)..).unwrap_or_default())
+}
+
+/// The first place from `start` on where a part of a path or a word begins, if there is one close by: else `start`.
+fn whole_part(text: &str, start: usize) -> usize {
+    const CLOSE: usize = 24;
+    let starts_word = |at: usize| text.get(..at).is_some_and(|before| before.ends_with(' '));
+    let mut places = start..text.len().min(start.saturating_add(CLOSE));
+    places.find(|at| is_between_parts(text, *at) || starts_word(*at)).unwrap_or(start)
 }
 
 #[cfg(test)]
@@ -130,6 +147,14 @@ mod tests {
         assert_eq!(wrap("a bcdefghij k", 6, "* ", "  "), ["* a", "  bcde", "  fghi", "  j k"]);
         assert_eq!(wrap("", 6, "* ", "  "), ["* "]);
         assert_eq!(wrap("see /usr/lib/debug/abcdef", 12, "* ", "  "), ["* see", "  /usr/lib/", "  debug/", "  abcdef"]);
+    }
+
+    #[test]
+    fn a_typed_path_is_broken_between_its_steps() {
+        let path = "at ngx_cycle->conf_ctx[17].dy_upstreams[0..118].ref";
+        let lines = ["at", "  ngx_cycle", "  ->conf_ctx[17]", "  .dy_upstreams", "  [0..118].ref"];
+        assert_eq!(wrap(path, 20, "", "  "), lines);
+        assert_eq!(wrap("ngx_http_upstream->peer.data", 20, "", ""), ["ngx_http_upstream", "->peer.data"]);
     }
 
     #[test]
@@ -146,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_path_keeps_its_end() {
-        assert_eq!(keep_end("conf_ctx[1].dy_upstreams[17].pool", 24, "…"), "…].dy_upstreams[17].pool");
+        assert_eq!(keep_end("conf_ctx[1].dy_upstreams[17].pool", 24, "…"), "….dy_upstreams[17].pool");
+        assert_eq!(keep_end("held by the variables of libcrypto.so.3", 20, "…"), "…of libcrypto.so.3");
         assert_eq!(keep_start("a long name", 6, "…"), "a lon…");
         assert_eq!(keep_end("short", 24, "…"), "short");
     }

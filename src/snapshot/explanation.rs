@@ -1,6 +1,8 @@
 //! What is known of one address. Addresses are running addresses; sizes are bytes.
 
 use super::chunks::ArenaName;
+use super::finding::Finding;
+use super::holder::Holder;
 use super::model::{ChunkGroup, HexAddr};
 use super::pool::{PoolRow, Trust};
 use crate::malloc::chunk::ChunkState;
@@ -26,6 +28,10 @@ pub struct Explanation {
     pub pool: Option<PoolRow>,
     /// What the chunk is to its pool: `header` (it begins with the `ngx_pool_t`), `block` or `large`.
     pub place_in_pool: Option<&'static str>,
+    /// Who holds the references that keep the pool, most references first. Not known of a saved snapshot.
+    pub kept_by: Vec<Holder>,
+    /// What stands out of the pool's owner, as in the snapshot: it may be of several pools.
+    pub findings: Vec<Finding>,
     /// Who points there; absent if there was no memory to look at.
     pub referrers: Option<Referrers>,
     /// What could not be told, and why.
@@ -41,7 +47,7 @@ pub struct MappingInfo {
     pub end: HexAddr,
     /// As `/proc/PID/maps` writes it: `rw-`.
     pub rights: String,
-    /// What it is: `brk heap`, `stack`, `anonymous`, `shared memory`, `kernel`, or the path of a file.
+    /// What it is: `brk heap`, `stack`, `anonymous`, `.bss of nginx`, `shared memory`, `kernel`, or the path of a file.
     pub what: String,
     /// Offset in that file.
     pub file_offset: Option<u64>,

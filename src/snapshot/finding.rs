@@ -118,17 +118,15 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Finding::DeletedButReferenced { upstream, pools, references, bytes, holders, unexplained, .. } => {
-                let held_by = holder::in_words(holders, *unexplained).map(|words| format!(" ({words})"));
+                let are = if *pools == 1 { "is" } else { "are" };
+                let end = if holders.is_empty() { "those that hold them" } else { "these" };
                 write!(
                     f,
-                    "{} of upstream \"{upstream}\" {} marked deleted but kept by {}{}: {} will not be freed until the \
-                     requests and connections that hold them end, and the module then looks up an upstream (any request \
-                     to its API)",
+                    "{} of upstream \"{upstream}\" ({}) {are} deleted but kept by {}: freed when {end} end, at the module's \
+                     next look-up (any request to its API)",
                     counted(*pools, "pool"),
-                    if *pools == 1 { "is" } else { "are" },
-                    counted(*references, "reference"),
-                    held_by.unwrap_or_default(),
-                    human_bytes(*bytes)
+                    human_bytes(*bytes),
+                    keepers(*references, holders, *unexplained)
                 )
             }
             Finding::DeletedAndUnreferenced { upstream, pools, bytes, .. } => write!(
@@ -189,6 +187,17 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What keeps deleted upstreams: `119 HTTP requests to location /ws`, if each holds one reference and nobody else holds any; else
+/// the references, with those who hold them.
+fn keepers(references: u64, holders: &[Holder], unexplained: u64) -> String {
+    let count = counted(references, "reference");
+    match (holders, holder::in_words(holders, unexplained)) {
+        ([one], _) if unexplained == 0 && one.references == references && one.pools == references => one.to_string(),
+        (_, Some(words)) => format!("{count} ({words})"),
+        (_, None) => count,
+    }
+}
+
 fn lost(chunks: u64) -> &'static str {
     match chunks {
         1 => "is lost: nothing in the process points to it",
@@ -197,6 +206,21 @@ fn lost(chunks: u64) -> &'static str {
 }
 
 impl Finding {
+    /// True if it speaks of pools or chunks of that kind of owner (as in [`super::model::OwnerSummary::owner`]), and if both have
+    /// a name, of that name.
+    pub fn is_of_kind(&self, kind: &str, name: Option<&str>) -> bool {
+        let named = |upstream: &str| name.is_none_or(|name| name == upstream);
+        match self {
+            Finding::DeletedButReferenced { upstream, .. } => kind == "dyups.deleting" && named(upstream),
+            Finding::DeletedAndUnreferenced { upstream, .. } => kind == "dyups.unreferenced" && named(upstream),
+            Finding::PoolsWithoutOwner { .. } => kind == "unknown_pool",
+            Finding::OutsidePools { .. } => kind == "outside_pools",
+            Finding::UnreachablePools { .. } => kind == "unreachable_pool",
+            Finding::Unreferenced { .. } => kind == "unreferenced",
+            Finding::LargePool { .. } | Finding::FreeButKept { .. } | Finding::Unknown => false,
+        }
+    }
+
     /// What proves it, as short phrases: typed paths, values, source lines.
     pub fn evidence(&self) -> Vec<String> {
         match self {
@@ -240,7 +264,9 @@ mod tests {
         };
         let text = finding.to_string();
         assert!(
-            text.starts_with("1 pool of upstream \"svc\" is marked deleted but kept by 1 reference: 1.00 MiB"),
+            text.starts_with(
+                "1 pool of upstream \"svc\" (1.00 MiB) is deleted but kept by 1 reference: freed when those"
+            ),
             "{text}"
         );
         assert_eq!(finding.evidence(), ["dy_upstreams[3].ref = 1", "created at module.c:1607"]);
@@ -259,8 +285,18 @@ mod tests {
             unexplained: 1,
             created_at: None,
         };
-        let words = "kept by 3 references (2 HTTP requests; 1 reference whose holder was not found): 1.00 MiB will";
+        let words =
+            "kept by 3 references (2 HTTP requests; 1 reference whose holder was not found): freed when these end";
         assert!(finding.to_string().contains(words), "{finding}");
+    }
+
+    #[test]
+    fn holders_of_one_reference_each_are_named_in_place_of_the_references() {
+        let request = Holder { label: "HTTP request".into(), references: 2, pools: 2, ..Holder::default() };
+        assert_eq!(keepers(2, std::slice::from_ref(&request), 0), "2 HTTP requests");
+        assert_eq!(keepers(2, &[Holder { pools: 1, ..request }], 0), "2 references (1 HTTP request)");
+        assert_eq!(keepers(2, &[], 0), "2 references");
+        assert_eq!(keepers(2, &[], 2), "2 references (no holder was found)");
     }
 
     #[test]
@@ -268,6 +304,6 @@ mod tests {
         let old = r#"{"kind": "deleted_but_referenced", "upstream": "svc", "pools": 1, "references": 1, "bytes": 9,
             "path": "dy_upstreams[3].ref", "created_at": null}"#;
         let finding: Finding = serde_json::from_str(old).unwrap();
-        assert!(finding.to_string().contains("kept by 1 reference: 9 B"), "{finding}");
+        assert!(finding.to_string().contains("(9 B) is deleted but kept by 1 reference: freed"), "{finding}");
     }
 }

@@ -1,6 +1,7 @@
 //! Who holds references to something that is to go.
 
 use super::human::{counted, human_age};
+use super::model::HexAddr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -22,6 +23,9 @@ pub struct Holder {
     pub pools: u64,
     /// Age of the oldest in milliseconds, by nginx's clock, where one is known.
     pub oldest_ms: Option<u64>,
+    /// One of these pools; absent in files of older versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<HexAddr>,
 }
 
 impl fmt::Display for Holder {

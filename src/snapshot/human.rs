@@ -127,18 +127,40 @@ fn is_phrase(name: &str) -> bool {
 }
 
 /// What a group of chunks is: the label of its owner with the name of the group, if it has one: `OpenSSL SSL_SESSION`,
-/// `libc: stdio buffers`.
+/// `C library: stdio buffers`, `nginx environment, outside pools`. A name that only repeats the label is left out.
 pub fn group_label(label: &str, name: &str) -> String {
+    // The pool that holds them is named in the place of "one".
+    if let Some(start) = label.strip_suffix(" held by one").filter(|_| !name.is_empty()) {
+        return format!("{start} held by a pool ({name})");
+    }
+    let (owner, rest) = label.split_at(label.find(", ").unwrap_or(label.len()));
+    let has_word = |word: &str| name.split_whitespace().any(|own| own.eq_ignore_ascii_case(word));
     match name {
         "" => label.to_owned(),
-        name if name.contains(' ') => format!("{label}: {name}"),
-        name => format!("{label} {name}"),
+        name if name.eq_ignore_ascii_case(owner) => label.to_owned(),
+        name if owner.split_whitespace().all(has_word) => format!("{name}{rest}"),
+        name if name.contains(' ') => format!("{owner}: {name}{rest}"),
+        name => format!("{owner} {name}{rest}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_groups_repeat_no_word() {
+        assert_eq!(group_label("OpenSSL", "SSL_SESSION"), "OpenSSL SSL_SESSION");
+        assert_eq!(group_label("C library", "stdio buffers"), "C library: stdio buffers");
+        assert_eq!(group_label("nginx, outside pools", "nginx"), "nginx, outside pools");
+        assert_eq!(group_label("nginx, outside pools", "environment"), "nginx environment, outside pools");
+        assert_eq!(group_label("outside pools, held by one", "cycle"), "outside pools, held by a pool (cycle)");
+        assert_eq!(group_label("OpenSSL", ""), "OpenSSL");
+        assert_eq!(
+            group_label("held by LuaJIT", "malloc'ed by LuaJIT or held by Lua"),
+            "malloc'ed by LuaJIT or held by Lua"
+        );
+    }
 
     #[test]
     fn ages_are_short() {

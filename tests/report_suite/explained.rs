@@ -5,8 +5,10 @@ use poolscope::report::explain::write;
 use poolscope::report::style::Style;
 use poolscope::snapshot::chunks::ArenaName;
 use poolscope::snapshot::explanation::{ChunkInfo, Explanation, MappingInfo, Referrer, Referrers};
+use poolscope::snapshot::finding::Finding;
+use poolscope::snapshot::holder::Holder;
 use poolscope::snapshot::model::{ChunkGroup, HexAddr};
-use poolscope::snapshot::pool::Trust;
+use poolscope::snapshot::pool::{PoolOwner, PoolRow, Trust};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../docs/snapshot-schema.md");
@@ -118,4 +120,72 @@ fn every_field_of_an_explanation_is_documented() {
     for field in objects.into_iter().filter_map(Value::as_object).flat_map(|object| object.keys()) {
         assert!(section.contains(&format!("`{field}`")), "{field} is not documented");
     }
+}
+
+/// A pool of an upstream that is being deleted, with those that keep it.
+fn kept() -> Explanation {
+    let owner = PoolOwner {
+        kind: "dyups.deleting".into(),
+        label: "dyups upstream, deleted but still referenced".into(),
+        name: Some("svc".into()),
+        state: Some("deleting".into()),
+        trust: Trust::TypedPath,
+        path: "ngx_cycle->conf_ctx[ngx_http_module].main_conf[ngx_http_dyups_module]->dy_upstreams[*].pool".into(),
+        ..PoolOwner::default()
+    };
+    let holder = Holder {
+        owner: "request".into(),
+        label: "HTTP request".into(),
+        name: Some("location /ws".into()),
+        state: Some("upgraded".into()),
+        references: 1,
+        pools: 1,
+        oldest_ms: Some(3 * 3_600_000),
+        example: Some(HexAddr(0x55d0_c8c0_0010)),
+    };
+    let finding = Finding::DeletedButReferenced {
+        upstream: "svc".into(),
+        pools: 119,
+        references: 119,
+        bytes: 118 << 20,
+        path: "dy_upstreams[0..118].ref".into(),
+        holders: vec![Holder { references: 119, pools: 119, ..holder.clone() }],
+        unexplained: 0,
+        created_at: None,
+    };
+    Explanation {
+        address: HexAddr(0x55d0_c8a3_f2b0),
+        what: "in the ngx_pool_t with which a pool begins".into(),
+        pool: Some(PoolRow {
+            address: HexAddr(0x55d0_c8a3_f2b0),
+            owner: owner.into(),
+            slot: Some(17),
+            references: Some(2),
+            blocks: 295,
+            large: 11,
+            block_bytes: 1 << 20,
+            used: 1000 << 10,
+            ..PoolRow::default()
+        }),
+        place_in_pool: Some("header"),
+        kept_by: vec![holder],
+        findings: vec![finding],
+        ..Explanation::default()
+    }
+}
+
+#[test]
+fn a_pool_that_is_kept_has_those_who_keep_it() {
+    insta::assert_snapshot!(report(&kept()));
+}
+
+#[test]
+fn counts_of_owners_are_of_all_that_was_looked_at() {
+    let mut explanation = in_chunk();
+    let referrers = explanation.referrers.as_mut().unwrap();
+    (referrers.count, referrers.by_owner) = (3000, vec![("nginx".into(), 2999), ("stack".into(), 1)]);
+    let text = report(&explanation);
+    assert!(text.contains("3,000 places point") && text.contains("  2,999 in nginx, 1 in stack"), "{text}");
+    explanation.referrers.as_mut().unwrap().count = 90_000;
+    assert!(report(&explanation).contains("  of the first 3,000: 2,999 in nginx"), "{}", report(&explanation));
 }

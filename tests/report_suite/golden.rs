@@ -3,6 +3,8 @@
 use crate::samples;
 use poolscope::report::style::Style;
 use poolscope::report::table::{Page, write};
+use poolscope::snapshot::finding::Finding;
+use poolscope::snapshot::holder::Holder;
 use poolscope::snapshot::model::Snapshot;
 
 fn report(snapshot: &Snapshot, style: Style, top: usize) -> String {
@@ -59,6 +61,48 @@ fn without_debug_info_findings_are_not_all() {
     let text = report(&snapshot, Style::PLAIN, 0);
     assert!(text.contains("\n  Owners of pools, such as deleted upstreams, were not looked for"), "{text}");
     assert!(!text.contains("Nothing that poolscope looks for"), "{text}");
+}
+
+#[test]
+fn many_findings_leave_room_on_the_first_screen() {
+    let mut snapshot = samples::busy();
+    let finding = |number: u64| Finding::DeletedButReferenced {
+        upstream: format!("service-{number}.with-a-name-that-takes-some-room.example.internal"),
+        pools: 2,
+        references: 3,
+        bytes: 1 << 20,
+        path: format!("ngx_http_dyups_upstreams.dy_upstreams[{number}..{}].ref", number + 1),
+        holders: vec![Holder {
+            label: "HTTP request".into(),
+            name: Some("location ~ ^/up/(?<dyups_name>[^/]+)/(?<another_name>[^/]+)/socket".into()),
+            state: Some("waiting for a connection to the upstream".into()),
+            references: 2,
+            pools: 2,
+            ..Holder::default()
+        }],
+        unexplained: 1,
+        created_at: Some("ngx_http_dyups_module.c:1607 (ngx_dyups_init_upstream)".into()),
+    };
+    snapshot.findings = (0..40).map(finding).collect();
+    let text = report(&snapshot, Style::PLAIN, 0);
+    let sections: Vec<&str> = text.split("\n\n").collect();
+    assert!(sections[1].starts_with("What stands out\n") && sections[2].starts_with("Where the memory is"), "{text}");
+    assert_eq!(sections[1].lines().count(), 1 + 5 * 5 + 1, "{text}");
+    assert!(sections[1].ends_with("and 35 more findings (below the tables)"), "{text}");
+    let whole = sections.iter().find(|section| section.starts_with("What stands out, in full\n")).unwrap();
+    assert_eq!(whole.matches("created at ngx_http").count(), 10, "{whole}");
+    assert!(whole.trim_end().ends_with("and 30 more findings (--format json has all)"), "{whole}");
+}
+
+#[test]
+fn long_lists_of_problems_are_capped() {
+    let mut snapshot = samples::leak();
+    snapshot.pool_check.problems = (0..25).map(|number| format!("the pool at {number:#x}: is odd")).collect();
+    snapshot.notes = (0..14).map(|number| format!("note {number}")).collect();
+    let text = report(&snapshot, Style::PLAIN, 0);
+    assert_eq!(text.matches(": is odd").count(), 10, "{text}");
+    assert!(text.contains("and 15 more (--format json has all)"), "{text}");
+    assert!(text.contains("and 4 more (--format json has all)") && !text.contains("note 10"), "{text}");
 }
 
 #[test]

@@ -161,6 +161,8 @@ fn chunks_outside_pools_are_chosen_and_sorted_by_group() {
     assert_eq!(sizes(&name("location"), ChunkSort::Heap), [4_112]);
     let owner = ChunkFilter { owner: Some("openssl".into()), ..ChunkFilter::default() };
     assert_eq!(sizes(&owner, ChunkSort::Heap), [528]);
+    let outside = ChunkFilter { owner: Some(rows::OUTSIDE.into()), ..ChunkFilter::default() };
+    assert_eq!(sizes(&outside, ChunkSort::Heap), [528, 112, 64], "whatever owns them");
     let all = ChunkFilter::default();
     assert_eq!(sizes(&all, ChunkSort::Heap), [4_112, 528, 112, 64]);
     assert_eq!(sizes(&all, ChunkSort::Size), [4_112, 528, 112, 64]);

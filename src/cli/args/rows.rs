@@ -19,7 +19,8 @@ pub struct PoolsArgs {
     /// What the list is of.
     #[command(flatten)]
     pub of: OneTarget,
-    /// Only pools whose kind of owner or whose name (of an upstream, say) contains TEXT, in any case of letters
+    /// Only pools whose kind of owner or whose name (of an upstream, say) contains TEXT, in any case of letters; if none does,
+    /// the kinds that there are are named
     #[arg(long, value_name = "TEXT")]
     pub owner: Option<String>,
     /// Only pools whose owner is in this state: `live`, `deleting`, `idle`, `upgraded`, …; most owners have none
@@ -146,7 +147,8 @@ pub struct ChunksArgs {
     /// What the list is of.
     #[command(flatten)]
     pub of: OneTarget,
-    /// Only chunks whose kind of owner or whose owner's name (of an upstream, say) contains TEXT, in any case of letters
+    /// Only chunks whose kind of owner or whose owner's name (of an upstream, say) contains TEXT, in any case of letters;
+    /// `outside_pools` is all that is in use outside pools
     #[arg(long, value_name = "TEXT")]
     pub owner: Option<String>,
     /// Only chunks whose group (`SSL_SESSION`) or whose pool's owner has a name that contains TEXT, in any case of letters

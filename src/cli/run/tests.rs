@@ -7,7 +7,8 @@ use crate::malloc::books::{ArenaBooks, Books};
 use crate::malloc::chunk::ChunkState;
 use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::explanation::Explanation;
-use crate::snapshot::model::{HexAddr, ProcessInfo};
+use crate::snapshot::model::{HexAddr, OwnerSummary, ProcessInfo};
+use crate::snapshot::pool::{PoolOwner, PoolRow};
 use crate::target::process::TargetError;
 use clap::Parser;
 
@@ -52,13 +53,23 @@ fn stripped(pid: i32) -> Snapshot {
     snapshot
 }
 
+/// A worker of nginx with debug info, with one pool, of its cycle.
+fn with_cycle(pid: i32) -> Snapshot {
+    let mut snapshot = stripped(pid);
+    snapshot.layouts.nginx.kind = "dwarf".into();
+    let owner = PoolOwner { kind: "cycle".into(), label: "cycle".into(), ..PoolOwner::default() };
+    snapshot.pools = vec![PoolRow { owner: owner.into(), ..PoolRow::default() }];
+    snapshot.owners = vec![OwnerSummary { owner: "cycle".into(), pools: 1, ..OwnerSummary::default() }];
+    snapshot
+}
+
 /// A worker of nginx whose heap was not walked.
 fn not_walked(pid: i32) -> Snapshot {
     let notes = vec!["the allocator is musl, and only glibc's heap can be walked".into(), "another note".into()];
     Snapshot { coverage: None, books: None, chunks: None, notes, ..stripped(pid) }
 }
 
-/// 7 is not nginx, 8 is nginx without debug info, and 9 is one with another allocator. Pids from 1000 on are not there;
+/// 6 is nginx, 7 is not, 8 is nginx without debug info, and 9 is one with another allocator. Pids from 1000 on are not there;
 /// those from 100 on are incomplete. Files hold process 1, or as many of it as their name says.
 struct Made;
 
@@ -67,6 +78,7 @@ impl Obtain for Made {
         let Target::Pid(pid) = target else { return Ok(vec![snapshot(1)]) };
         match pid {
             1000.. => Err(TargetError::NoSuchProcess(*pid).into()),
+            6 => Ok(vec![with_cycle(6)]),
             8 => Ok(vec![stripped(8)]),
             9 => Ok(vec![not_walked(9)]),
             100.. => Ok(vec![Snapshot { coverage: Some(0.5), ..snapshot(*pid) }]),
@@ -169,6 +181,24 @@ fn unknown_owners_are_told_by_every_command() {
         let told = format!("owners of pools are not known without nginx's debug info; {told}\n");
         assert_eq!(err, format!("poolscope: the snapshot of 8 is incomplete: {told}"));
     }
+}
+
+#[test]
+fn an_owner_that_nobody_has_is_told_beside_clean_rows() {
+    for format in ["table", "ndjson", "csv"] {
+        let (outcome, out, err) = ran(&format!("poolscope pools 6 --owner nosuch --format {format}"));
+        assert_eq!(outcome, Outcome::Fine);
+        assert!(!out.contains("nosuch"), "{out}");
+        assert_eq!(err, "poolscope: no pool has the owner \"nosuch\": the only owner here is cycle\n");
+        let (outcome, out, err) = ran(&format!("poolscope chunks 6 --owner nosuch --format {format}"));
+        assert_eq!(outcome, Outcome::Fine);
+        assert!(!out.contains("nosuch"), "{out}");
+        assert_eq!(err, "poolscope: no chunk has the owner \"nosuch\": the owners here are cycle, outside_pools\n");
+    }
+    let (_, _, err) = ran("poolscope pools 6 --owner cycle --size 1M..");
+    assert_eq!(err, "poolscope: no pool fits all that was asked for\n");
+    assert_eq!(ran("poolscope pools 6 --owner cycle").2, "");
+    assert_eq!(ran("poolscope pools 6 --owner nosuch --quiet").2, "");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::snapshot::human::human_bytes;
 
 pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     let heads = super::sides(diff);
-    let mut grid = Grid::new(&["Where the memory is", heads.0, heads.1, "change", "resident"]);
+    let mut grid = Grid::new(&["Where the memory is", heads.0, heads.1, "change", "RSS change"]);
     let empty = |change: Option<Change>| change.is_some_and(|change| change == Change::default());
     for row in diff.totals.iter().filter(|row| !(empty(row.size) && empty(row.resident))) {
         grid.row(cells(row, style));

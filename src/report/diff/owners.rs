@@ -1,12 +1,12 @@
 //! What is in use by owner, before and now: those that changed, most growth first.
 
 use super::{bytes, count, grid_lines, rate};
-use crate::diff::words::{signed_bytes, signed_count};
+use crate::diff::words::{signed_bytes, signed_counted};
 use crate::diff::{Change, Diff, GroupChange, NameChange, OwnerChange};
 use crate::report::style::{Line, Look, Style};
 use crate::report::table::grid::Grid;
 use crate::report::table::percent::share;
-use crate::report::text::{keep_start, printable};
+use crate::report::text::{keep_start, printable, wrap};
 use crate::snapshot::human::{counted, human_bytes, human_count, name_in_text};
 
 /// Owners beyond these are summed up in one row.
@@ -48,8 +48,35 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     if !unchanged.is_empty() {
         grid.row(table.row(&format!("  {} as before", counted(unchanged.len() as u64, "owner")), &unchanged));
     }
-    grid.row(table.row("  all in use", &diff.owners.iter().collect::<Vec<_>>()));
-    grid_lines(grid.render(style))
+    let mut all = table.row("  all in use", &diff.owners.iter().collect::<Vec<_>>());
+    let shrank = shrinkage(diff);
+    // The sum is what is left of the growth after what others shrank by: it is no share of it.
+    if let Some(share) = all.last_mut().filter(|_| shrank > 0) {
+        share.clear();
+    }
+    grid.row(all);
+    let mut lines = grid_lines(grid.render(style));
+    lines.extend(base(&table, shrank, diff).into_iter().map(|line| Line::new(Look::Detail, line)));
+    lines
+}
+
+/// What the shares are of, if that is not the change of the sum.
+fn base(table: &Table, shrank: u64, diff: &Diff<'_>) -> Vec<String> {
+    if shrank == 0 || table.growth == 0 {
+        return Vec::new();
+    }
+    let (grown, shrank, style) = (human_bytes(table.growth), human_bytes(shrank), table.style);
+    let sentence = match diff.related.relation.is_same_process() {
+        true => format!("of growth: of the {grown} that owners grew by; others shrank by {shrank}"),
+        false => format!("of growth: of the {grown} that owners have more; others have {shrank} less"),
+    };
+    wrap(&style.adapt(&sentence), style.width, "  ", "    ")
+}
+
+/// Bytes by which owners shrank, without those that grew.
+fn shrinkage(diff: &Diff<'_>) -> u64 {
+    let shrank = |owner: &OwnerChange<'_>| owner.bytes.old.saturating_sub(owner.bytes.new);
+    diff.owners.iter().fold(0, |sum: u64, owner| sum.saturating_add(shrank(owner)))
 }
 
 /// Those that grew most and those that shrank most; the rest.
@@ -65,7 +92,7 @@ fn split<'a, 'b>(changed: &[&'b OwnerChange<'a>]) -> (Vec<&'b OwnerChange<'a>>, 
 }
 
 /// Bytes by which owners grew, without those that shrank.
-fn growth(diff: &Diff<'_>) -> u64 {
+pub(super) fn growth(diff: &Diff<'_>) -> u64 {
     diff.owners.iter().fold(0, |sum: u64, owner| sum.saturating_add(owner.bytes.growth()))
 }
 
@@ -140,7 +167,7 @@ fn changed_groups(owner: &OwnerChange<'_>, groups: &[GroupChange<'_>], style: St
         let shown = keep_start(&printable(group.name, style.unicode), 40, style.ellipsis());
         let chunks = match group.chunks.by() {
             0 => String::new(),
-            by => format!(", {} chunk{}", signed_count(by), if by.abs() == 1 { "" } else { "s" }),
+            by => format!(", {}", signed_counted(by, "chunk")),
         };
         format!("\n    {shown}: {}", style.adapt(&format!("{}{chunks}", signed_bytes(group.bytes.by()))))
     };
@@ -154,7 +181,7 @@ fn named(name: &NameChange<'_>, style: Style) -> String {
     let shown = keep_start(&printable(name.name, style.unicode), 40, style.ellipsis());
     let pools = match name.pools.by() {
         0 => String::new(),
-        by => format!(", {} pool{}", signed_count(by), if by.abs() == 1 { "" } else { "s" }),
+        by => format!(", {}", signed_counted(by, "pool")),
     };
     format!("{}: {}", name_in_text(&shown), style.adapt(&format!("{}{pools}", signed_bytes(name.bytes.by()))))
 }

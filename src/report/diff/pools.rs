@@ -2,13 +2,15 @@
 
 use super::bytes;
 use crate::diff::{Diff, Fate, Pair, PoolChanges};
-use crate::report::owner_name::owner_name;
+use crate::report::owner_name::{owner_name, pool_mark};
 use crate::report::style::{Line, Look, Style};
 use crate::report::table::Page;
 use crate::report::table::grid::Grid;
-use crate::report::text::{flow, keep_end};
+use crate::report::text::{flow, keep_end, wrap};
+use crate::report::trust::legend;
 use crate::snapshot::human::{human_bytes, human_count};
 use crate::snapshot::pool::PoolRow;
+use std::sync::Arc;
 
 /// In which order to list them: what is new first.
 const LISTED: [(Fate, &str); 4] =
@@ -23,6 +25,13 @@ pub(super) fn lines(diff: &Diff<'_>, page: &Page) -> Vec<Line> {
     lines.extend(counts(pools, page.style));
     for (fate, title) in LISTED {
         lines.extend(listed(diff, fate, title, page));
+    }
+    let shown = LISTED.iter().flat_map(|(fate, _)| diff.largest(*fate, page.top));
+    let owners = shown.map(|pair| Arc::clone(&pair.latest().owner));
+    let marked = owners.filter(|owner| !pool_mark(owner).is_empty()).map(|owner| owner.trust);
+    if let Some(legend) = legend(marked) {
+        let wrapped = wrap(&legend, page.style.width, "  ", "  ");
+        lines.extend(wrapped.into_iter().map(|line| Line::new(Look::Detail, line)));
     }
     lines
 }

@@ -1,14 +1,16 @@
 //! What changed, in words, and who is behind it.
 
 use super::bytes;
+use super::owners::growth;
 use crate::diff::whose::suspect_name;
-use crate::diff::words::signed_count;
+use crate::diff::words::signed_counted;
 use crate::diff::{Diff, Suspect, Trend};
 use crate::report::style::{Line, Look, Style};
 use crate::report::table::paragraph;
 use crate::report::table::percent::share;
 use crate::report::table::sizes::bucket_label;
 use crate::report::text::wrap;
+use crate::snapshot::human::human_bytes;
 
 /// Those with a smaller part of the growth are in the table of owners only, but for the first.
 const LEAST_SHARE: f64 = 0.05;
@@ -41,7 +43,7 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
         }
     }
     if !lines.is_empty() {
-        let title = if diff.related.relation.is_same_process() { "What grew most" } else { "What is larger" };
+        let title = if diff.related.relation.is_same_process() { "Owners that grew most" } else { "What is larger" };
         lines.insert(0, Line::new(Look::Title, title));
     }
     lines
@@ -52,27 +54,28 @@ fn wrapped(text: &str, look: Look, style: Style) -> Vec<Line> {
     lines.into_iter().map(|line| Line::new(look, line)).collect()
 }
 
-/// `dyups upstream "svc", deleted …: +118 MiB, +119 pools, 39.4 MiB per hour, 99 % of all growth, mainly …`.
+/// `dyups upstream "svc", deleted …: +118 MiB, +119 pools, 39.4 MiB per hour, 99 % of the 119 MiB that owners grew by,
+/// mainly …`.
 fn sentence(suspect: &Suspect<'_>, diff: &Diff<'_>, style: Style) -> String {
     let mut facts = vec![bytes(suspect.bytes.by(), style)];
     if suspect.pools.by() != 0 {
-        facts.push(format!("{} pools", signed_count(suspect.pools.by())));
+        facts.push(signed_counted(suspect.pools.by(), "pool"));
     }
-    facts.push(format!("{} chunks", signed_count(suspect.chunks.by())));
+    facts.push(signed_counted(suspect.chunks.by(), "chunk"));
     // What a few seconds make of an hour is no rate.
     let rate = suspect.per_hour.filter(|_| diff.interval.foretells());
     facts.extend(rate.map(|rate| format!("{} per hour", bytes(rate as i128, style))));
     let parts = 1_000_000.0;
-    let of = if diff.related.relation.is_same_process() { "growth" } else { "that is more" };
-    facts.push(format!("{} of all {of}", share((suspect.share_of_growth * parts) as u64, parts as u64)));
+    let more = if diff.related.relation.is_same_process() { "that owners grew by" } else { "that owners have more" };
+    let share = share((suspect.share_of_growth * parts) as u64, parts as u64);
+    facts.push(format!("{share} of the {} {more}", human_bytes(growth(diff))));
     let mainly = suspect.mainly.filter(|bucket| bucket.bytes.by() > 0).map(|bucket| {
         let size = bucket_label(bucket.from, style);
-        format!("; mainly {} of {size}: {}", chunks(bucket.chunks.by()), bytes(bucket.bytes.by(), style))
+        format!(
+            "; mainly {} of {size}: {}",
+            signed_counted(bucket.chunks.by(), "chunk"),
+            bytes(bucket.bytes.by(), style)
+        )
     });
     format!("{}: {}{}", suspect_name(suspect), facts.join(", "), mainly.unwrap_or_default())
-}
-
-fn chunks(number: i128) -> String {
-    let noun = if number.abs() == 1 { "chunk" } else { "chunks" };
-    format!("{} {noun}", signed_count(number))
 }

@@ -6,7 +6,7 @@ use crate::malloc::chunk::ChunkState;
 use crate::report::text::printable;
 use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::human::{counted, group_label, human_bytes};
-use crate::snapshot::model::{HexAddr, Snapshot};
+use crate::snapshot::model::{HexAddr, OwnerSummary, Snapshot};
 use serde::{Serialize, Serializer};
 use std::cmp::Reverse;
 use std::io::{self, Write};
@@ -52,10 +52,25 @@ impl Row for ChunkLine<'_> {
     }
 }
 
+/// The word for every owner of chunks outside pools.
+pub const OUTSIDE: &str = "outside_pools";
+
+/// True if an owner is what a text is looked for.
+fn is_meant(owner: &OwnerSummary, part: &str) -> bool {
+    let is_outside = owner.pools == 0 && part.eq_ignore_ascii_case(OUTSIDE);
+    is_outside || contains(&owner.owner, part) || contains(&owner.label, part)
+}
+
+/// True if any chunk has an owner that the text is in, whatever else is asked for.
+pub fn has_chunks_of(snapshot: &Snapshot, owner: &str) -> bool {
+    OwnerMatch::new(snapshot, Some(owner), Texts::All).0.is_none_or(|matches| matches.any())
+}
+
 /// Which chunks to keep.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChunkFilter {
-    /// Text that the owner's key, its label or the name of the pool's owner must contain, in any case of letters.
+    /// Text that the owner's key, its label or the name of the pool's owner must contain, in any case of letters; or
+    /// [`OUTSIDE`], which all that is in use outside pools has.
     pub owner: Option<String>,
     /// Text that the name of its group or of the pool's owner must contain, in any case of letters.
     pub name: Option<String>,
@@ -151,15 +166,18 @@ struct Matches {
     groups: Vec<bool>,
 }
 
+impl Matches {
+    fn any(&self) -> bool {
+        [&self.owners, &self.pools, &self.groups].into_iter().flatten().any(|set| *set)
+    }
+}
+
 impl OwnerMatch {
     /// Everything, if there is no text.
     fn new(snapshot: &Snapshot, part: Option<&str>, texts: Texts) -> OwnerMatch {
         OwnerMatch(part.map(|part| {
             let named = |name: Option<&str>| name.is_some_and(|name| contains(name, part));
-            let owners = snapshot
-                .owners
-                .iter()
-                .map(|owner| texts == Texts::All && (contains(&owner.owner, part) || contains(&owner.label, part)));
+            let owners = snapshot.owners.iter().map(|owner| texts == Texts::All && is_meant(owner, part));
             Matches {
                 owners: owners.collect(),
                 pools: snapshot.pools.iter().map(|pool| named(pool.owner.name.as_deref())).collect(),

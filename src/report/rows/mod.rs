@@ -9,11 +9,11 @@ mod pool_table;
 mod pools;
 mod size_range;
 
-pub use chunks::{ChunkFilter, ChunkLine, ChunkSort, chunks, write_chunk_table};
+pub use chunks::{ChunkFilter, ChunkLine, ChunkSort, OUTSIDE, chunks, has_chunks_of, write_chunk_table};
 pub use csv::Record;
 pub use pool_row::ClientRow;
 pub use pool_table::write_pool_table;
-pub use pools::{PoolFilter, PoolKey, PoolList, PoolSort, pools, states};
+pub use pools::{PoolFilter, PoolKey, PoolList, PoolSort, owners, pools, states};
 pub use size_range::{BadSizeRange, SizeRange, parse_size};
 
 use serde::Serialize;

@@ -6,7 +6,7 @@ use crate::snapshot::pool::{PoolRow, Trust};
 use std::cmp::{Ordering, Reverse};
 
 /// Which pools to keep.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PoolFilter {
     /// Text that the owner's key, label or name must contain, in any case of letters.
     pub owner: Option<String>,
@@ -128,6 +128,14 @@ pub fn states(snapshot: &Snapshot) -> Vec<&str> {
     states.sort_unstable();
     states.dedup();
     states
+}
+
+/// The kinds of owners that pools have in a snapshot, each once, in the order of the alphabet.
+pub fn owners(snapshot: &Snapshot) -> Vec<&str> {
+    let mut owners: Vec<&str> = snapshot.pools.iter().map(|pool| pool.owner.kind.as_str()).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }
 
 fn sum(rows: &[&PoolRow]) -> u64 {

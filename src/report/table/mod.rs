@@ -37,12 +37,13 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
     let style = page.style;
     let sections = [
         header::lines(snapshot, style),
+        findings::first(snapshot, style),
         memory::lines(&snapshot.memory, style),
         owners::lines(snapshot, page),
         outside::lines(snapshot, page),
         sizes::lines(snapshot, style),
         pools::lines(snapshot, page),
-        findings::lines(snapshot, style),
+        findings::whole(snapshot, style),
         problems::notes(snapshot, style),
         problems::disagreements(snapshot, style),
     ];

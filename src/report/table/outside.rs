@@ -17,7 +17,7 @@ const NOTABLE_BYTES: u64 = 16 << 20;
 const MOST: usize = 6;
 
 /// Columns for what a group is.
-const NAME: usize = 60;
+const NAME: usize = 72;
 
 /// True if it is worth a table of its own.
 pub(super) fn is_shown(snapshot: &Snapshot, page: &Page) -> bool {
@@ -68,7 +68,9 @@ fn row(label: &str, groups: &[&ChunkGroup], in_use: u64, known: &str) -> Vec<Str
 /// What it is; with `--top`, where one of them hangs.
 fn label(group: &ChunkGroup, kind: &str, page: &Page) -> String {
     let style: Style = page.style;
-    let name = style.adapt(&group_label(kind, &group.name));
+    // The heading says that it is outside pools.
+    let name = group_label(kind, &group.name);
+    let name = style.adapt(name.trim_end_matches(", outside pools").trim_start_matches("outside pools, "));
     let mut label = format!("  {}", keep_start(&name, NAME, style.ellipsis()));
     if page.top > 0 && !group.path.is_empty() {
         let room = style.width / 2;

@@ -46,7 +46,7 @@ pub(super) fn lines(snapshot: &Snapshot, page: &Page) -> Vec<Line> {
     let mut lines = vec![Line::new(Look::Title, head)];
     lines.extend(rows.into_iter().flatten().map(|line| Line::new(Look::Plain, line)));
     let legend = legend(shown.iter().map(|owner| parts.trust(&owner.owner)));
-    let sentences = legend.into_iter().chain(found::sentences(snapshot, scope));
+    let sentences = legend.into_iter().chain(found::sentences(snapshot, &parts, scope));
     let wrapped = sentences.flat_map(|sentence| text::wrap(&style.adapt(&sentence), style.width, "  ", "  "));
     lines.extend(wrapped.map(|line| Line::new(Look::Detail, line)));
     lines

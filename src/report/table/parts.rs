@@ -68,6 +68,11 @@ impl<'a> Parts<'a> {
         most.map_or(Trust::TypedPath, |(trust, _)| *trust)
     }
 
+    /// Bytes of an owner that are known in that way.
+    pub(super) fn bytes(&self, owner: &str, trust: Trust) -> u64 {
+        self.by_kind.get(owner).and_then(|part| part.trust.get(&trust)).copied().unwrap_or(0)
+    }
+
     /// The mark of that.
     pub(super) fn mark(&self, owner: &str) -> &'static str {
         mark(self.trust(owner))

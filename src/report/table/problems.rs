@@ -7,8 +7,8 @@ use crate::report::text::wrap;
 use crate::snapshot::human::{counted, human_count};
 use crate::snapshot::model::{LayoutSource, Snapshot};
 
-/// Disagreements of one kind beyond these are counted only: with a corrupt heap there can be a million.
-const MOST: usize = 20;
+/// Notes, and disagreements of one kind, beyond these are counted only: with a corrupt heap there can be a million.
+const MOST: usize = 10;
 
 /// Places beyond these are counted only.
 const MOST_PLACES: usize = 12;
@@ -19,7 +19,7 @@ pub(super) fn notes(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let layouts = || nginx.into_iter().chain([("glibc", &layouts.glibc)]);
     let missing = layouts().filter_map(|(whose, source)| missing_layouts(snapshot, whose, source));
     let notes: Vec<String> = snapshot.notes.iter().cloned().chain(missing).collect();
-    let mut lines = section("Notes", &notes, Look::Plain, style);
+    let mut lines = section("Notes", &capped(notes), Look::Plain, style);
     for (whose, source) in layouts().filter(|(_, source)| source.kind != "dwarf" && !source.tried.is_empty()) {
         lines.extend(places(whose, source, style));
     }
@@ -61,14 +61,20 @@ pub(super) fn disagreements(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     ];
     let mut sentences = Vec::new();
     for kind in kinds {
-        let left = kind.len().saturating_sub(MOST);
-        sentences.extend(kind.into_iter().take(MOST));
-        if left > 0 {
-            sentences.push(format!("and {} more like these: --format json lists them all", human_count(left as u64)));
-        }
+        sentences.extend(capped(kind));
     }
     let title = counted(count(snapshot), "disagreement");
     section(&title, &sentences, Look::Plain, style)
+}
+
+/// The first of them, and how many more there are.
+fn capped(mut sentences: Vec<String>) -> Vec<String> {
+    let left = sentences.len().saturating_sub(MOST) as u64;
+    sentences.truncate(MOST);
+    if left > 0 {
+        sentences.push(format!("and {} more (--format json has all)", human_count(left)));
+    }
+    sentences
 }
 
 /// How many disagreements there are.
