@@ -39,7 +39,12 @@ pub(super) fn shortcoming(snapshot: &Snapshot) -> Option<String> {
     if coverage < 1.0 {
         missing.push(format!("{:.2} % of the heap was accounted for", (coverage * 10_000.0).floor() / 100.0));
     } else if !snapshot.is_complete() {
-        missing.push("some of what was found does not agree".to_owned());
+        missing.push(match snapshot.freeze.as_ref().map_or(0, |freeze| freeze.stops) {
+            0 | 1 => "some of what was found does not agree".to_owned(),
+            stops => format!(
+                "it was read in {stops} stops, and some of it changed in between (--single-stop reads all in one)"
+            ),
+        });
     }
     if snapshot.source.missing > 0 {
         missing.push(format!("{} bytes of the core are missing", snapshot.source.missing));

@@ -129,9 +129,9 @@ fn is_phrase(name: &str) -> bool {
 /// What a group of chunks is: the label of its owner with the name of the group, if it has one: `OpenSSL SSL_SESSION`,
 /// `C library: stdio buffers`, `nginx environment, outside pools`. A name that only repeats the label is left out.
 pub fn group_label(label: &str, name: &str) -> String {
-    // The pool that holds them is named in the place of "one".
-    if let Some(start) = label.strip_suffix(" held by one").filter(|_| !name.is_empty()) {
-        return format!("{start} held by a pool ({name})");
+    // "held by a pool" and "a pool of kind …" say the same of the pool.
+    if let Some(start) = label.strip_suffix("a pool").filter(|_| name.starts_with("a pool ")) {
+        return format!("{start}{name}");
     }
     let (owner, rest) = label.split_at(label.find(", ").unwrap_or(label.len()));
     let has_word = |word: &str| name.split_whitespace().any(|own| own.eq_ignore_ascii_case(word));
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(group_label("C library", "stdio buffers"), "C library: stdio buffers");
         assert_eq!(group_label("nginx, outside pools", "nginx"), "nginx, outside pools");
         assert_eq!(group_label("nginx, outside pools", "environment"), "nginx environment, outside pools");
-        assert_eq!(group_label("outside pools, held by one", "cycle"), "outside pools, held by a pool (cycle)");
+        assert_eq!(group_label("held by a pool", "a pool of kind \"cycle\""), "held by a pool of kind \"cycle\"");
         assert_eq!(group_label("OpenSSL", ""), "OpenSSL");
         assert_eq!(
             group_label("held by LuaJIT", "malloc'ed by LuaJIT or held by Lua"),

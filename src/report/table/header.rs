@@ -1,10 +1,11 @@
 //! Who was looked at, for how long it stood still, and how far the report can be trusted.
 
 use super::{percent, problems};
+use crate::malloc::seam::Seams;
 use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{self, keep_start};
-use crate::snapshot::human::{counted, human_bytes, utc};
+use crate::snapshot::human::{counted, human_bytes, human_count, utc};
 use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot, SourceInfo};
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
@@ -14,7 +15,7 @@ pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
         keep_start(&style.adapt(&identity(process, style)), style.width, style.ellipsis()),
     )];
     let trust = layouts(snapshot).into_iter().chain([coverage(snapshot)]).collect();
-    let groups = [facts(snapshot), trust];
+    let groups = [facts(snapshot), stops(snapshot).into_iter().collect(), trust];
     for group in groups {
         let group: Vec<String> = group.iter().map(|phrase| style.adapt(phrase)).collect();
         let flowed = text::flow(&group, style.separator(), style.width, "  ");
@@ -78,6 +79,23 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     }
 }
 
+/// What several stops mean for what is shown; nothing of a single one.
+fn stops(snapshot: &Snapshot) -> Option<String> {
+    let freeze = snapshot.freeze.as_ref().filter(|freeze| freeze.stops > 1)?;
+    let Seams { chunks, changed, .. } = freeze.seams;
+    let changed = match (chunks, changed) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", and {} that were read twice had not changed", counted(chunks, "chunk")),
+        _ => format!(", and of {} that were read twice {} had changed", counted(chunks, "chunk"), human_count(changed)),
+    };
+    Some(format!(
+        "not one moment but {} within {}, {} in all: each part is as it was at its stop{changed} (--single-stop reads all in one)",
+        freeze.stops,
+        duration(freeze.elapsed_microseconds),
+        duration(freeze.sum_microseconds),
+    ))
+}
+
 /// Where layouts come from; those of nginx only if it is nginx.
 fn layouts(snapshot: &Snapshot) -> Vec<String> {
     let is_core = snapshot.source.kind == "core";
@@ -117,7 +135,11 @@ fn coverage(snapshot: &Snapshot) -> String {
         return "coverage: none, the heap was not walked (see Notes)".to_owned();
     };
     let disagreements = problems::count(snapshot);
+    let is_one_moment = snapshot.freeze.as_ref().is_none_or(|freeze| freeze.stops <= 1);
     let verdict = match (books.problems.len(), disagreements) {
+        (1.., _) if !is_one_moment => {
+            format!("{}, as some of it changed between stops (at the end)", counted(disagreements, "disagreement"))
+        }
         (0, 0) => "books reconcile".to_owned(),
         (0, pools) => format!("books reconcile, {} about pools (at the end)", counted(pools, "disagreement")),
         _ => format!("{} (at the end)", counted(disagreements, "disagreement")),
