@@ -96,7 +96,6 @@ impl Worker {
             modules: &modules,
             memory: &self.memory,
             places: &self.known,
-            page_size: 4096,
             budget: Budget { time: Duration::from_secs(60), ..Budget::default() },
         };
         explore(&input)
@@ -124,18 +123,16 @@ fn check_generations(found: &Exploration, stated: &BTreeMap<u64, Generation>) {
         );
         assert_eq!(pool.path, path);
         assert_eq!(pool.module.as_deref(), Some("ngx_http_dyups_module"));
-        assert_eq!(pool.holder.as_deref(), Some("ngx_http_dyups_srv_conf_t"));
         assert!(pool.inferred && !pool.by_container);
     }
 }
 
 fn show(found: &Exploration, elapsed: Duration) {
     println!(
-        "{} pools, {} chunks, {} objects in {elapsed:?}, complete: {}, {:?}",
+        "{} pools, {} chunks, {} objects in {elapsed:?}, {:?}",
         found.pools.len(),
         found.chunks.len(),
         found.objects,
-        found.complete,
         found.problems
     );
 }
@@ -147,7 +144,6 @@ fn dyups_comes_out_right_by_its_types_alone() {
     let stated = generations(&nginx);
     let worker = Worker::of(&nginx);
     let found = worker.explore();
-    assert!(found.complete, "{:?}", found.problems);
     assert_eq!(found.problems, Vec::<String>::new());
     check_generations(&found, &stated);
     // Nothing of this worker is out of reach.
@@ -211,7 +207,7 @@ fn every_habit_of_an_unusual_module_is_named() {
     }
     let stated = nginx.habits().unwrap();
     let found = Worker::of(&nginx).explore();
-    assert!(found.complete, "{:?}", found.problems);
+    assert_eq!(found.problems, Vec::<String>::new());
     let pools = by_address(&found);
     for habit in &stated {
         let pool = pools.get(&habit.pool);

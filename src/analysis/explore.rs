@@ -6,11 +6,12 @@ use super::prepared::Prepared;
 use crate::addr::{Addr, AddrRange};
 use crate::attribution::groups::TypedChunk;
 use crate::attribution::{Attribution, Claim};
-use crate::malloc::heap::Heap;
+use crate::malloc::heap::{Heap, HeapIndex};
 use crate::nginx::events::{POSTED, TIMER};
 use crate::nginx::general::{Budget, Exploration, FoundChunk, FoundPool, Input, Place, Places, explore};
 use crate::nginx::owner::{NamedPool, NginxModule, OwnerKind, Trust};
 use crate::target::memory::Memory;
+use rustc_hash::FxHashMap;
 
 /// A pool that the types of a module lead to.
 pub const MODULE: OwnerKind = OwnerKind { key: "module", label: "pool of a module, by its types", unit: None };
@@ -27,10 +28,8 @@ pub fn explored(
         return None;
     }
     let modules: Vec<NginxModule<'_>> = nginx_modules(prepared).map(module).collect();
-    let places = Laid { heap, attribution, data: data(prepared) };
-    let input =
-        Input { modules: &modules, memory, places: &places, page_size: prepared.page_size, budget: Budget::default() };
-    Some(explore(&input))
+    let places = Laid::new(heap, attribution, data(prepared));
+    Some(explore(&Input { modules: &modules, memory, places: &places, budget: Budget::default() }))
 }
 
 /// Names pools that nothing else has named, and gives the chunks that were reached.
@@ -98,8 +97,17 @@ fn data(prepared: &Prepared) -> Vec<AddrRange> {
 /// What lies where, by the heap and the pools in it.
 struct Laid<'a> {
     heap: &'a Heap,
+    index: HeapIndex<'a>,
     attribution: &'a Attribution,
+    pools: FxHashMap<Addr, u32>,
     data: Vec<AddrRange>,
+}
+
+impl<'a> Laid<'a> {
+    fn new(heap: &'a Heap, attribution: &'a Attribution, data: Vec<AddrRange>) -> Laid<'a> {
+        let pools = attribution.pools.iter().map(|owned| owned.pool.address).zip(0..).collect();
+        Laid { heap, index: heap.index(), attribution, pools, data }
+    }
 }
 
 impl Places for Laid<'_> {
@@ -108,7 +116,7 @@ impl Places for Laid<'_> {
             return Place::Static;
         }
         let in_use = |id: &_| self.heap.chunk(*id).state().is_in_use();
-        let Some(id) = self.heap.containing(address).filter(in_use) else { return Place::Other };
+        let Some(id) = self.index.containing(address).filter(in_use) else { return Place::Other };
         match self.attribution.claim(id) {
             Some(Claim::Pool(index)) => Place::Pool { index },
             _ => Place::Chunk { start: self.heap.chunk(id).memory(), size: self.heap.usable(id) },
@@ -116,7 +124,6 @@ impl Places for Laid<'_> {
     }
 
     fn pool_at(&self, address: Addr) -> Option<u32> {
-        let found = self.attribution.pools.binary_search_by_key(&address, |owned| owned.pool.address);
-        found.ok().map(|index| index as u32)
+        self.pools.get(&address).copied()
     }
 }

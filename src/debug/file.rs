@@ -55,6 +55,7 @@ pub(crate) struct DwarfFile {
     units: OnceLock<Result<Vec<Range<usize>>, DebugError>>,
     type_units: OnceLock<Result<Vec<Range<usize>>, DebugError>>,
     abbreviations: Mutex<FxHashMap<usize, Arc<Abbreviations>>>,
+    has_bases: OnceLock<bool>,
 }
 
 impl DwarfFile {
@@ -78,6 +79,7 @@ impl DwarfFile {
             units: OnceLock::new(),
             type_units: OnceLock::new(),
             abbreviations: Mutex::default(),
+            has_bases: OnceLock::new(),
         }
     }
 
@@ -107,6 +109,12 @@ impl DwarfFile {
             Source::Split(elf) => id.dwo_name().is_some_and(|name| elf.has_section(name)),
             Source::Parts(parts) => parts.get(&id).is_some_and(|bytes| !bytes.is_empty()),
         }
+    }
+
+    /// True if units may say where their part of a section of numbered strings or addresses starts. Without such sections
+    /// nobody asks for that, and a unit's own entry need not be read to open it.
+    pub(crate) fn has_bases(&self) -> bool {
+        *self.has_bases.get_or_init(|| self.has(SectionId::DebugStrOffsets) || self.has(SectionId::DebugAddr))
     }
 
     /// Inflates several sections at the same time. Failures show when the section is used.

@@ -48,6 +48,10 @@ impl<'a> Unit<'a> {
             header,
             abbreviations,
         };
+        // A skeleton tells a base of addresses that its split unit uses; it lies in a file that has such sections.
+        if !file.has_bases() {
+            return Ok(unit);
+        }
         for attribute in unit.root()?.attrs() {
             match attribute.value() {
                 AttributeValue::DebugStrOffsetsBase(base) => unit.str_offsets_base = base,

@@ -51,6 +51,26 @@ pub enum ChunkId {
     Mmapped(u32),
 }
 
+/// Tells which chunk an address lies in. Where it looks first fits into the processor's caches, which all chunks do not.
+#[derive(Debug)]
+pub struct HeapIndex<'h> {
+    heap: &'h Heap,
+    /// Where the user memory of each so many-th chunk starts.
+    marks: Vec<Addr>,
+}
+
+impl HeapIndex<'_> {
+    /// Chunks between two marks.
+    const STEP: usize = 16;
+
+    /// As [`Heap::containing`].
+    pub fn containing(&self, address: Addr) -> Option<ChunkId> {
+        let after = self.marks.partition_point(|mark| *mark <= address);
+        let from = after.saturating_sub(1) * HeapIndex::STEP;
+        self.heap.containing_among(address, from..(after * HeapIndex::STEP).min(self.heap.chunks.len()))
+    }
+}
+
 impl Heap {
     /// Makes a heap of what was read. The visitors go back to their owner.
     pub fn settle<V>(reading: HeapReading<V>) -> (Heap, Vec<V>) {
@@ -87,7 +107,19 @@ impl Heap {
 
     /// The chunk whose user memory `address` lies in.
     pub fn containing(&self, address: Addr) -> Option<ChunkId> {
-        let after = self.chunks.partition_point(|chunk| chunk.memory() <= address);
+        self.containing_among(address, 0..self.chunks.len())
+    }
+
+    /// An index for many questions of which chunk an address lies in.
+    pub fn index(&self) -> HeapIndex<'_> {
+        let marks = self.chunks.iter().step_by(HeapIndex::STEP).map(|chunk| chunk.memory()).collect();
+        HeapIndex { heap: self, marks }
+    }
+
+    /// As [`Heap::containing`], where it is known which chunks of arenas may be the one.
+    fn containing_among(&self, address: Addr, among: std::ops::Range<usize>) -> Option<ChunkId> {
+        let chunks = self.chunks.get(among.clone()).unwrap_or_default();
+        let after = among.start + chunks.partition_point(|chunk| chunk.memory() <= address);
         let after_mapped = self.mmapped.partition_point(|mapped| mapped.chunk.memory() <= address);
         let arena = after.checked_sub(1).map(|index| ChunkId::Arena(index as u32));
         let mapped = after_mapped.checked_sub(1).map(|index| ChunkId::Mmapped(index as u32));

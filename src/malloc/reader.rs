@@ -146,7 +146,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             buffer,
             loaded: Vec::new(),
             current: 0,
-            window: SMALLEST_WINDOW,
+            window: SMALLEST_WINDOW / 2,
             window_end: Addr::NULL,
             wanted: &[],
             caught: Vec::new(),
@@ -190,7 +190,8 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         self.plan = self.whole_plan;
         self.loaded.clear();
         self.current = 0;
-        self.window_end = Addr::NULL;
+        // Chunks lie there, as they did before.
+        self.window = LARGEST_WINDOW;
     }
 
     /// Makes the loaded range that holds all the bytes the current one.
@@ -216,7 +217,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         {
             return Ok(moment);
         }
-        let follows = address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
+        let follows = self.loaded.is_empty() || address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
         self.window = if follows { (self.window * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
         let window = length.max(self.window);
         self.window_end = address + window;

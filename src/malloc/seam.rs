@@ -36,20 +36,58 @@ const STEPS_BACK: usize = 256;
 /// How often it goes back twice as far if it then loses its way.
 const FURTHER: u32 = 6;
 
+/// The seams of a walk while it goes on.
+#[derive(Default)]
+pub(super) struct SeamKeeper {
+    open: Option<Seam>,
+    /// How far the walk has come at most.
+    furthest: Addr,
+    /// How often it had to go back since.
+    stuck: u32,
+}
+
+impl SeamKeeper {
+    /// Where a walk that began at `start` goes on after the target has run. `None` if it does not get any further.
+    pub(super) fn go_back(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
+        let reached = walk.chunks.last().map_or(start, |chunk| chunk.end());
+        self.stuck = if reached > self.furthest { 0 } else { self.stuck + 1 };
+        self.furthest = self.furthest.max(reached);
+        if self.stuck == STUCK {
+            return None;
+        }
+        if let Some(open) = self.open.as_mut().filter(|open| !open.is_passed(walk)) {
+            return Some(open.reopen(walk, start));
+        }
+        self.finish(walk);
+        let (open, from) = Seam::open(walk, start);
+        self.open = Some(open);
+        Some(from)
+    }
+
+    /// The same for a walk that lost its way; `None` if that was not where it had gone back to.
+    pub(super) fn go_further_back(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
+        self.open.as_mut()?.open_further(walk, start)
+    }
+
+    /// Counts what was different the second time.
+    pub(super) fn finish(&mut self, walk: &mut Walk) {
+        self.open.take().into_iter().for_each(|open| open.close(walk));
+    }
+}
+
 /// Chunks that are being walked a second time.
-pub(super) struct Seam {
+struct Seam {
     /// The first one's place among the walk's chunks.
     first: usize,
     /// What they were, in address order.
     before: Vec<Chunk>,
     /// How often the walk has gone back further since.
     further: u32,
-    /// How often the target has run again before the walk had come past them.
-    reopened: u32,
 }
 
-/// How often that may be: a walk that gets to read no more than once at a time would never come past them.
-const REOPENED: u32 = 16;
+/// How often in a row the target may run before a walk has come further than ever before: one that gets to read hardly
+/// anything at a time would never end.
+const STUCK: u32 = 16;
 
 /// Why a walk cannot be gone on with.
 pub(super) const TOO_SHORT: &str = "the stops are too short to read two pieces in one; give a longer --max-pause";
@@ -57,28 +95,24 @@ pub(super) const TOO_SHORT: &str = "the stops are too short to read two pieces i
 impl Seam {
     /// Takes the latest chunks off a walk that began at `start`. Returns where to go on: at the first one taken, or at
     /// `start` if there is none.
-    pub(super) fn open(walk: &mut Walk, start: Addr) -> (Seam, Addr) {
+    fn open(walk: &mut Walk, start: Addr) -> (Seam, Addr) {
         walk.seams.places += 1;
-        let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0, reopened: 0 };
+        let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0 };
         let from = seam.unwind(walk, start, STEPS_BACK);
         (seam, from)
     }
 
-    /// Takes the chunks off again for a walk that has not come past them yet. `None` if that was done often enough.
-    pub(super) fn reopen(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
-        if self.reopened == REOPENED {
-            return None;
-        }
-        self.reopened += 1;
+    /// Takes the chunks off again for a walk that has not come past them yet.
+    fn reopen(&mut self, walk: &mut Walk, start: Addr) -> Addr {
         walk.seams.places += 1;
         walk.chunks.truncate(self.first);
         let from = self.before.first().map_or(start, |chunk| chunk.start());
         drop_links(walk, from);
-        Some(from)
+        from
     }
 
     /// True if the walk has come past the chunks that it walks a second time.
-    pub(super) fn is_passed(&self, walk: &Walk) -> bool {
+    fn is_passed(&self, walk: &Walk) -> bool {
         let end = self.before.last().map_or(Addr::NULL, |chunk| chunk.end());
         let again = walk.chunks.get(self.first..).unwrap_or_default();
         again.last().is_some_and(|last| last.end() >= end)
@@ -86,7 +120,7 @@ impl Seam {
 
     /// The same with more chunks for a walk that lost its way among them; `None` if it lost it elsewhere, or if that was
     /// tried often enough.
-    pub(super) fn open_further(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
+    fn open_further(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
         if self.is_passed(walk) || self.further == FURTHER {
             return None;
         }
@@ -106,7 +140,7 @@ impl Seam {
     }
 
     /// Counts what was different the second time.
-    pub(super) fn close(self, walk: &mut Walk) {
+    fn close(self, walk: &mut Walk) {
         let now = walk.chunks.get(self.first..).unwrap_or_default();
         let end = self.before.last().map_or(Addr::NULL, |chunk| chunk.end());
         let now = now.iter().take_while(|chunk| chunk.start() < end);

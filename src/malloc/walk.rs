@@ -4,7 +4,7 @@ use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
 use super::reader::{PlannedReader, ReadError};
-use super::seam::{Seam, Seams, TOO_SHORT};
+use super::seam::{SeamKeeper, Seams, TOO_SHORT};
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::{Memory, word_at};
 
@@ -132,45 +132,26 @@ pub fn walk<M: Memory>(
     room: Walk,
 ) -> Walk {
     let mut walker = Walker { walk: room, links: None };
-    let mut seam: Option<Seam> = None;
+    let mut seams = SeamKeeper::default();
     let mut from = stretch.from;
     walker.walk.end = loop {
         let earlier = match walker.run(reader, Stretch { from, ..stretch }, visitor) {
             Ok(end) => break end,
-            Err(Interruption::Moved) => match go_back(&mut seam, &mut walker.walk, stretch.from) {
+            Err(Interruption::Moved) => match seams.go_back(&mut walker.walk, stretch.from) {
                 Some(earlier) => earlier,
                 None => break WalkEnd::Broken { at: from, reason: TOO_SHORT.to_owned() },
             },
-            Err(Interruption::Broken(at, reason)) => {
-                match seam.as_mut().and_then(|seam| seam.open_further(&mut walker.walk, stretch.from)) {
-                    Some(earlier) => earlier,
-                    None => break WalkEnd::Broken { at, reason },
-                }
-            }
+            Err(Interruption::Broken(at, reason)) => match seams.go_further_back(&mut walker.walk, stretch.from) {
+                Some(earlier) => earlier,
+                None => break WalkEnd::Broken { at, reason },
+            },
         };
         visitor.forget_from(earlier + HEADER);
         walker.links = None;
         from = earlier;
     };
-    seam.into_iter().for_each(|seam| seam.close(&mut walker.walk));
+    seams.finish(&mut walker.walk);
     walker.walk
-}
-
-/// Where a walk goes on after the target has run; `None` if it has run too often.
-fn go_back(seam: &mut Option<Seam>, walk: &mut Walk, start: Addr) -> Option<Addr> {
-    match seam.take() {
-        Some(mut open) if !open.is_passed(walk) => {
-            let from = open.reopen(walk, start);
-            *seam = Some(open);
-            from
-        }
-        passed => {
-            passed.into_iter().for_each(|passed| passed.close(walk));
-            let (open, from) = Seam::open(walk, start);
-            *seam = Some(open);
-            Some(from)
-        }
-    }
 }
 
 struct Walker {

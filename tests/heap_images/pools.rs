@@ -43,6 +43,21 @@ fn assert_pool(image: &PoolImage, found: &FoundPools, laid: &LaidPool) {
     assert_eq!(pool.bytes(), sizes(&pool.blocks) + sizes(&pool.large));
 }
 
+/// The index of a heap tells the same as the heap, also around both ends.
+fn assert_index_agrees(found: &FoundPools) {
+    let (heap, index) = (&found.heap, found.heap.index());
+    for chunk in &heap.chunks {
+        for address in
+            [chunk.start(), chunk.start() + 8, chunk.memory(), chunk.memory() + chunk.size() / 2, chunk.end()]
+        {
+            assert_eq!(index.containing(address), heap.containing(address), "{address}");
+        }
+    }
+    for address in [Addr(0), Addr(u64::MAX)] {
+        assert_eq!(index.containing(address), None);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
@@ -56,6 +71,7 @@ proptest! {
         let found = image.read();
         prop_assert_eq!(found.heap.books.problems.clone(), Vec::<String>::new());
         prop_assert_eq!(addresses(&found.pools), live_addresses(&image));
+        assert_index_agrees(&found);
         for laid in image.pools.iter().filter(|pool| image.is_live(pool)) {
             assert_pool(&image, &found, laid);
         }

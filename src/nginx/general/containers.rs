@@ -42,7 +42,7 @@ impl Explorer<'_> {
             return None;
         }
         self.pool_of_container(visit, member, at + pool);
-        self.arrive(Pointer::member(visit.id, member, at + elements, visit.node.inferred), first, "void");
+        self.arrive(Pointer::member(visit.id, member, visit.node.inferred), first, "void");
         self.elements(visit, member, first, (count, size), 0);
         Some(())
     }
@@ -59,7 +59,7 @@ impl Explorer<'_> {
             if here > MAX_ELEMENTS || here > 0 && !(self.is_followed(first) && self.is_one_place(first, last)) {
                 break;
             }
-            self.arrive(Pointer::member(visit.id, member, part + elements, visit.node.inferred), first, "void");
+            self.arrive(Pointer::member(visit.id, member, visit.node.inferred), first, "void");
             self.elements(visit, member, first, (here, size), total);
             total += here;
             part = Addr(self.word(part + next)?);
@@ -72,7 +72,7 @@ impl Explorer<'_> {
 
     fn pool_of_container(&mut self, visit: &Visit<'_>, member: u32, at: Addr) {
         if let Some(pool) = self.word(at) {
-            self.pool(Pointer::member(visit.id, member, at, visit.node.inferred), Addr(pool), true);
+            self.pool(Pointer::member(visit.id, member, visit.node.inferred), Addr(pool), true);
         }
     }
 
@@ -94,17 +94,17 @@ impl Explorer<'_> {
             }
         } else if size == 8 {
             let pointers: Vec<Addr> = (0..count).map_while(|index| self.word(first + index * 8)).map(Addr).collect();
-            self.pointers(visit, member, first, &pointers, before);
+            self.pointers(visit, member, &pointers, before);
         }
     }
 
     /// Pointers that lie one after the other.
-    fn pointers(&mut self, visit: &Visit<'_>, member: u32, first: Addr, pointers: &[Addr], before: u64) {
+    fn pointers(&mut self, visit: &Visit<'_>, member: u32, pointers: &[Addr], before: u64) {
         let samples: Vec<Addr> = pointers.iter().copied().filter(|target| self.is_followed(*target)).take(6).collect();
         let question = self.question(visit, member);
         let Some(answer) = self.infer(question, &[], Fit::Any, &samples) else { return };
         for (index, target) in (0u64..).zip(pointers.iter().copied()) {
-            let pointer = Pointer::member(visit.id, member, first + index * 8, true);
+            let pointer = Pointer::member(visit.id, member, true);
             let pointer = Pointer { index: (before + index) as u32, ..pointer };
             if target.is_aligned(8) && !target.is_null() && self.arrive(pointer, target, &answer.shape.name) {
                 let step = element(pointer.index, member, How::ElementPointer);
@@ -167,7 +167,7 @@ impl Explorer<'_> {
         for (index, link) in (0u32..).zip(links) {
             let at = *link - answer.offset;
             if self.evidence(&answer.shape, at).is_some() {
-                let pointer = Pointer { index, ..Pointer::member(visit.id, member, *link, true) };
+                let pointer = Pointer { index, ..Pointer::member(visit.id, member, true) };
                 self.arrive(pointer, at, &answer.shape.name);
                 self.follow(visit, element(index, member, How::Element), at, &answer.shape, visit.node.owner);
             }
@@ -223,7 +223,7 @@ impl Explorer<'_> {
                 self.follow(visit, step, at, visit.shape, visit.node.owner);
             }
         }
-        self.pointers(visit, member, Addr::NULL, &plain, 0);
+        self.pointers(visit, member, &plain, 0);
     }
 }
 

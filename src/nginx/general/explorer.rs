@@ -1,17 +1,17 @@
 //! The traversal as a whole.
 
+use super::blocks::Blocks;
 use super::candidates::{Candidate, Memo};
 use super::found::{ChunkEntry, Found, PoolEntry};
-use super::graph::{Graph, How, Node};
+use super::graph::{Graph, How, Node, NodeId};
 use super::layouts::Layouts;
 use super::lookup::Lookup;
 use super::modules::{FileId, NginxModuleInfo, VariablesByAddress, variables_by_address};
-use super::shape::{Held, Origin, Shape, ShapeId, What};
+use super::shape::{Held, Shape, ShapeId, What};
 use super::shapes::{Module, Shapes};
 use super::steps::LARGEST;
 use super::{Budget, Exploration, FoundChunk, FoundPool, Input, Place};
-use crate::addr::Addr;
-use crate::target::cache::PageCache;
+use crate::addr::{Addr, AddrRange};
 use crate::target::memory::{Memory, word_at};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
@@ -32,6 +32,9 @@ const MAX_ROUNDS: usize = 16;
 /// Objects between two looks at the clock.
 const BETWEEN_CLOCKS: usize = 256;
 
+/// Objects that are read at once.
+const AHEAD: usize = 256;
+
 /// Who an object belongs to: a module, or a source file whose variable leads to it.
 pub(super) struct Owner {
     pub(super) name: Box<str>,
@@ -41,7 +44,7 @@ pub(super) struct Owner {
 
 /// An exploration under way.
 pub(super) struct Explorer<'a> {
-    pub(super) memory: PageCache<&'a dyn Memory>,
+    pub(super) memory: Blocks<'a>,
     pub(super) places: Lookup<'a>,
     pub(super) shapes: Shapes<'a>,
     pub(super) layouts: Layouts,
@@ -61,7 +64,6 @@ pub(super) struct Explorer<'a> {
     budget: Budget,
     started: Instant,
     problems: Vec<String>,
-    complete: bool,
 }
 
 impl<'a> Explorer<'a> {
@@ -81,7 +83,7 @@ impl<'a> Explorer<'a> {
         let shapes = Shapes::new(modules);
         let layouts = Layouts::read(&shapes);
         Explorer {
-            memory: PageCache::new(input.memory, input.page_size, CACHE),
+            memory: Blocks::new(input.memory, CACHE),
             places: Lookup::new(input.places),
             variables: variables_by_address(&shapes),
             layouts,
@@ -98,7 +100,6 @@ impl<'a> Explorer<'a> {
             budget: input.budget,
             started,
             problems,
-            complete: true,
         }
     }
 
@@ -121,7 +122,12 @@ impl<'a> Explorer<'a> {
     /// Visits objects until none is left. False if the budget ends before.
     fn visit_all(&mut self) -> bool {
         let mut visited = 0usize;
+        let mut ahead = 0;
         while let Some(id) = self.graph.next() {
+            if ahead == 0 {
+                ahead = self.read_ahead(self.graph.node(id).into_iter().chain(self.graph.upcoming(AHEAD)));
+            }
+            ahead = ahead.saturating_sub(1);
             self.visit(id);
             visited += 1;
             if visited.is_multiple_of(BETWEEN_CLOCKS) && self.is_used_up() {
@@ -129,6 +135,16 @@ impl<'a> Explorer<'a> {
             }
         }
         true
+    }
+
+    /// Reads objects that will soon be looked at, in one go. Gives their number.
+    fn read_ahead(&self, nodes: impl Iterator<Item = Node>) -> usize {
+        let mut count = 0;
+        self.memory.read_ahead(nodes.inspect(|_| count += 1).filter_map(|node| {
+            let shape = self.shapes.get(node.shape).filter(|shape| shape.size <= LARGEST)?;
+            Some(AddrRange::sized(node.address, shape.size))
+        }));
+        count
     }
 
     /// True, and a problem noted, if the budget is used up.
@@ -144,7 +160,6 @@ impl<'a> Explorer<'a> {
         };
         if let Some(used) = &used {
             self.problems.push(format!("the search by types ended after {used}, before it had seen everything"));
-            self.complete = false;
         }
         used.is_some()
     }
@@ -156,18 +171,20 @@ impl<'a> Explorer<'a> {
         // Where there are too many, all parts of a long array are looked at rather than its start.
         let stride = waiting.len().div_ceil(LOOKS).max(1);
         let mut admitted = false;
-        for (count, node) in waiting.iter().step_by(stride).enumerate() {
-            if count.is_multiple_of(BETWEEN_CLOCKS) && self.is_used_up() {
+        for some in waiting.chunks(stride * BETWEEN_CLOCKS) {
+            if self.is_used_up() {
                 return admitted;
             }
-            if let Some(node) = self.worth_visiting(*node) {
-                self.graph.admit(node);
-                admitted = true;
+            self.read_ahead(some.iter().step_by(stride).copied());
+            for node in some.iter().step_by(stride) {
+                if let Some(node) = self.worth_visiting(*node) {
+                    self.graph.admit(node);
+                    admitted = true;
+                }
             }
         }
         if stride > 1 {
             self.problems.push(format!("of {} alike objects one in {stride} was looked at", waiting.len()));
-            self.complete = false;
         }
         admitted
     }
@@ -220,51 +237,40 @@ impl<'a> Explorer<'a> {
         chunks.sort_unstable_by_key(|(start, _)| *start);
         if self.graph.dropped > 0 {
             self.problems.push(format!("{} objects were left out because too many waited", self.graph.dropped));
-            self.complete = false;
         }
         self.problems.extend(self.shapes.trouble.as_ref().map(ToString::to_string));
         Exploration {
             pools: pools.iter().map(|entry| self.pool_row(entry)).collect(),
             chunks: chunks.iter().map(|(start, entry)| self.chunk_row(*start, entry)).collect(),
             objects: self.graph.len() as u64,
-            complete: self.complete,
             problems: self.problems,
         }
     }
 
     fn pool_row(&self, entry: &PoolEntry) -> FoundPool {
-        let (module, holder) = self.whose(entry.pointer.node);
         FoundPool {
             pool: entry.pool,
             path: self.path(&entry.pointer),
             inferred: entry.pointer.inferred,
-            module,
-            holder,
+            module: self.whose(entry.pointer.node),
             by_container: entry.by_container,
-            pointer: entry.pointer.at,
         }
     }
 
     fn chunk_row(&self, memory: Addr, entry: &ChunkEntry) -> FoundChunk {
-        let (module, holder) = self.whose(entry.pointer.node);
         FoundChunk {
             memory,
             path: self.path(&entry.pointer),
             inferred: entry.pointer.inferred,
             type_name: entry.type_name.to_string(),
-            module,
-            holder,
+            module: self.whose(entry.pointer.node),
             interior: entry.interior,
         }
     }
 
-    /// The module or source file that an object belongs to, and the name of its structure.
-    fn whose(&self, node: u32) -> (Option<String>, Option<String>) {
-        let Some(node) = self.graph.node(node) else { return (None, None) };
-        let owner = self.owners.get(node.owner as usize).map(|owner| owner.name.to_string());
-        let shape = self.shapes.get(node.shape);
-        let holder =
-            shape.filter(|shape| matches!(shape.origin, Origin::Structure(_))).map(|shape| shape.name.to_string());
-        (owner, holder)
+    /// The module or source file that an object belongs to.
+    fn whose(&self, node: NodeId) -> Option<String> {
+        let owner = self.graph.node(node)?.owner;
+        self.owners.get(owner as usize).map(|owner| owner.name.to_string())
     }
 }

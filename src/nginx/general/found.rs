@@ -10,16 +10,14 @@ pub(super) struct Pointer {
     pub(super) node: NodeId,
     pub(super) member: u32,
     pub(super) index: u32,
-    /// Where it lies.
-    pub(super) at: Addr,
     /// True if a type on the way to it was inferred, or that of the pointer itself.
     pub(super) inferred: bool,
 }
 
 impl Pointer {
     /// The member of an object.
-    pub(super) fn member(node: NodeId, member: u32, at: Addr, inferred: bool) -> Pointer {
-        Pointer { node, member, index: NO_INDEX, at, inferred }
+    pub(super) fn member(node: NodeId, member: u32, inferred: bool) -> Pointer {
+        Pointer { node, member, index: NO_INDEX, inferred }
     }
 }
 

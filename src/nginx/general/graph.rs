@@ -116,6 +116,12 @@ pub(super) struct Graph {
 }
 
 impl Graph {
+    /// The objects that come next, as far as it is known by now.
+    pub(super) fn upcoming(&self, most: usize) -> impl Iterator<Item = Node> {
+        let queue = if self.sure.is_empty() { &self.guessed } else { &self.sure };
+        queue.iter().take(most).filter_map(|id| self.node(*id))
+    }
+
     /// Adds a root.
     pub(super) fn add_root(&mut self, address: Addr, shape: ShapeId, owner: u32) {
         let step = Step { member: 0, index: NO_INDEX, how: How::Root, inferred: false };

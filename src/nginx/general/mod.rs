@@ -28,6 +28,7 @@
 //! [ngx_http_dyups_module]->dy_upstreams[17].pool`. A number in brackets after a container of nginx's is that of the
 //! element, in the container's own order; a module in brackets stands for its index.
 
+mod blocks;
 mod candidates;
 mod companions;
 mod configurations;
@@ -86,7 +87,7 @@ pub trait Places {
 pub struct Budget {
     /// Objects visited.
     pub objects: usize,
-    /// Bytes of the target's memory that are read, whole pages.
+    /// Bytes of the target's memory that are read, in whole blocks of 1 KiB.
     pub bytes: u64,
     /// Time, as a last resort: what it cuts off differs from run to run.
     pub time: Duration,
@@ -107,8 +108,6 @@ pub struct Input<'a> {
     pub memory: &'a dyn Memory,
     /// What lies where in it.
     pub places: &'a dyn Places,
-    /// Page size in bytes.
-    pub page_size: u64,
     /// How much may be done.
     pub budget: Budget,
 }
@@ -124,13 +123,9 @@ pub struct FoundPool {
     pub inferred: bool,
     /// The module in whose configuration the path goes on, or the source file of the variable that it starts from.
     pub module: Option<String>,
-    /// The structure that holds the pointer; `None` if a variable does.
-    pub holder: Option<String>,
     /// True if the pointer is only that of a container to the pool of its elements, such as `headers.pool`: it says who
     /// uses the pool, not who owns it.
     pub by_container: bool,
-    /// Where the pointer lies.
-    pub pointer: Addr,
 }
 
 /// A chunk outside pools that was reached.
@@ -147,8 +142,6 @@ pub struct FoundChunk {
     pub type_name: String,
     /// As in [`FoundPool::module`].
     pub module: Option<String>,
-    /// The structure that holds the pointer; `None` if a variable does.
-    pub holder: Option<String>,
     /// True if the pointer leads into the chunk and not to its start.
     pub interior: bool,
 }
@@ -162,9 +155,7 @@ pub struct Exploration {
     pub chunks: Vec<FoundChunk>,
     /// Objects that were visited.
     pub objects: u64,
-    /// False if a budget ran out: what was not found may be there all the same.
-    pub complete: bool,
-    /// What could not be read or looked at.
+    /// What could not be read or looked at, also because a budget ran out: what was not found may be there all the same.
     pub problems: Vec<String>,
 }
 

@@ -37,7 +37,7 @@ impl Visit<'_> {
     /// The pointer that a member is.
     fn pointer(&self, index: u32, member: &Member) -> Pointer {
         let inferred = self.node.inferred || member.in_union;
-        Pointer { node: self.id, member: index, index: NO_INDEX, at: self.node.address + member.offset, inferred }
+        Pointer { node: self.id, member: index, index: NO_INDEX, inferred }
     }
 
     fn word(&self, member: &Member) -> Addr {
@@ -233,7 +233,7 @@ impl Explorer<'_> {
             if target.is_null() {
                 continue;
             }
-            let element = Pointer { index: index as u32, at: value + index * 8, ..pointer };
+            let element = Pointer { index: index as u32, ..pointer };
             let element = Pointer { inferred: element.inferred || inferred, ..element };
             if !target.is_aligned(8) || inferred && self.evidence(shape, target).is_none() {
                 break;
