@@ -6,8 +6,9 @@ use super::evidence::{Evidence, Wanted};
 use super::explore::{explored, take_names};
 use super::findings::findings;
 use super::holders;
+use super::known::{claim_event_list, claim_known};
 use super::lost::{self, may_tell_lost};
-use super::names::{TargetNames, known_chunks};
+use super::names::TargetNames;
 use super::pools;
 use super::prepared::Prepared;
 use super::reading::Reading;
@@ -96,9 +97,7 @@ fn find_holders(
 ) -> Evidence {
     let mut evidence = Evidence::default();
     let Some(nginx) = &around.prepared.nginx else { return evidence };
-    let known = known_chunks(around.prepared, around.memory);
-    attribution.claim_typed(heap, &known);
-    let mut typed = known;
+    let mut typed = claim_known(around.prepared, around.memory, heap, attribution);
     if let Some(found) = explored(around.prepared, around.memory, heap, attribution) {
         notes.extend(found.problems.iter().map(|problem| format!("owners by the types of modules: {problem}")));
         let chunks = take_names(found, attribution);
@@ -111,6 +110,7 @@ fn find_holders(
     match reach(heap, attribution, around, Some(&nginx.pools), is_whole) {
         Some(reached) => {
             evidence.held = attribution.holders_of(heap, &reached, &names, wanted);
+            claim_event_list(around.prepared, around.memory, heap, attribution);
             attribution.add_reach(heap, &reached, &names);
         }
         None => notes.push(

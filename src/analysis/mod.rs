@@ -14,6 +14,7 @@ mod findings;
 mod free_slots;
 mod freed;
 mod holders;
+mod known;
 mod live;
 mod lost;
 mod modules;

@@ -1,9 +1,9 @@
-//! Names of places for owners of chunks, and chunks that nginx's own variables lead to.
+//! Names of places for owners of chunks.
 
 use super::modules::LoadedModule;
 use super::prepared::Prepared;
 use crate::addr::{Addr, AddrRange};
-use crate::attribution::groups::{Names, Place, TypedChunk};
+use crate::attribution::groups::{Names, Place};
 use crate::attribution::reach::thread_local;
 use crate::target::maps::Backing;
 use crate::target::memory::Memory;
@@ -70,32 +70,4 @@ fn environment(prepared: &Prepared, memory: &dyn Memory) -> Option<AddrRange> {
         end = end + 8;
     }
     Some(AddrRange::new(array, end))
-}
-
-/// The arrays that a cycle has outside its pool, with the types of their elements (nginx `ngx_event_process_init`).
-const ARRAYS: [(&str, &str); 4] = [
-    ("connections", "ngx_connection_t"),
-    ("read_events", "ngx_event_t"),
-    ("write_events", "ngx_event_t"),
-    ("files", "ngx_connection_t *"),
-];
-
-/// True for the paths of these arrays.
-pub fn is_array(path: &str) -> bool {
-    path.strip_prefix("ngx_cycle->").is_some_and(|field| ARRAYS.iter().any(|(known, _)| *known == field))
-}
-
-/// The chunks of these arrays.
-pub fn known_chunks(prepared: &Prepared, memory: &dyn Memory) -> Vec<TypedChunk> {
-    let binary = &prepared.binary;
-    let layout = prepared.nginx.as_ref().and_then(|_| binary.debug.layout("ngx_cycle_s").ok());
-    let variable = binary.debug.symbol_address("ngx_cycle").map(|address| binary.bias.to_running(address));
-    let cycle = variable.and_then(|variable| memory.read_pointer(variable).ok());
-    let Some((layout, cycle)) = layout.zip(cycle) else { return Vec::new() };
-    let chunk = |(field, type_name): &(&str, &str)| {
-        let memory = memory.read_pointer(cycle + layout.offset(field).ok()?).ok()?;
-        let path = format!("ngx_cycle->{field}");
-        Some(TypedChunk { memory, path, inferred: false, type_name: (*type_name).to_owned(), module: None })
-    };
-    ARRAYS.iter().filter_map(chunk).filter(|chunk| !chunk.memory.is_null()).collect()
 }

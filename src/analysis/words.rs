@@ -1,7 +1,7 @@
 //! What single words are called: fields of typed chunks and of variables, as expressions of C.
 
 use super::evidence::Evidence;
-use super::names::is_array;
+use super::known::is_array;
 use super::prepared::Prepared;
 use crate::addr::Addr;
 use crate::debug::{DebugInfo, TypeId, TypeKind};

@@ -177,8 +177,17 @@ impl Layout {
 
     /// A layout of which only places are known, not types: for builds without debug info. A name can be a dotted path.
     /// Asked for the kind of such a field's type, any [`DebugInfo`](super::DebugInfo) gives an error.
-    pub fn of_places<'a>(name: &str, size: u64, places: impl IntoIterator<Item = (&'a str, u64)>) -> Layout {
-        let field = |(name, offset): (&str, u64)| Field { name: name.to_owned(), offset, type_id: UNKNOWN, bits: None };
+    pub fn of_places<'a>(
+        name: &str,
+        size: u64,
+        places: impl IntoIterator<Item = (&'a str, u64, Option<BitField>)>,
+    ) -> Layout {
+        let field = |(name, offset, bits): (&str, u64, Option<BitField>)| Field {
+            name: name.to_owned(),
+            offset,
+            type_id: UNKNOWN,
+            bits,
+        };
         let fields: Vec<Field> = places.into_iter().map(field).collect();
         let found = fields.iter().map(|field| Found { field: field.clone(), embedded: None }).collect();
         Layout::new(name.to_owned(), size, fields, found)
@@ -247,7 +256,7 @@ mod tests {
 
     #[test]
     fn places_are_found_by_name_and_by_dotted_path() {
-        let layout = Layout::of_places("ngx_event_s", 96, [("data", 0), ("timer.left", 48)]);
+        let layout = Layout::of_places("ngx_event_s", 96, [("data", 0, None), ("timer.left", 48, None)]);
         assert_eq!(layout.offset("timer.left"), Ok(48));
         assert_eq!(layout.offset("data"), Ok(0));
         assert!(layout.offset("timer").is_err() && layout.offset("data.x").is_err());

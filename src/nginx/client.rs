@@ -26,7 +26,7 @@ impl Look<'_> {
             .and_then(|address| address.read(memory, *at))
             .and_then(|(length, data)| read_name(memory, data, length));
         facts.protocol = role.and_then(|role| role.protocol).or(listener.is_quic.then_some("http/3"));
-        let by_role = role.and_then(|role| role.state);
+        let by_role = role.and_then(|role| role.state).or_else(|| self.state_by_queue(slot, used_for));
         let mut state = by_role;
         match used_for {
             Use::Request(request) => {
@@ -54,6 +54,20 @@ impl Look<'_> {
         let kind = if connection.quic.is_null() { &CLIENT } else { &HTTP3_STREAM };
         let state = state.or(connection.is_idle.then_some("idle keepalive"));
         found.push(NamedPool { name: listener.name, state, facts, ..slot.named(kind) });
+    }
+
+    /// What a connection is at, where its handlers have no names. nginx can close, if it must, those that wait for a first or
+    /// a further request, and those that only wait until the client has taken note of an answer (nginx
+    /// `src/http/ngx_http_request.c`, `ngx_http_init_connection`, `ngx_http_set_keepalive`, `ngx_http_set_lingering_close`).
+    fn state_by_queue(&self, slot: &Slot, used_for: Use) -> Option<&'static str> {
+        let is_reusable = || self.known.layout.is_reusable(self.scene.memory, slot.at);
+        let (_, requests) = slot.connection.identity?;
+        match (used_for, requests) {
+            (Use::Request(_), _) => is_reusable().then_some("lingering close"),
+            (Use::Other, 0) => is_reusable().then_some("new"),
+            (Use::Other, _) => is_reusable().then_some("idle keepalive"),
+            _ => None,
+        }
     }
 
     fn http2_state(&self, data: Addr) -> Option<&'static str> {

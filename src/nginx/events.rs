@@ -133,8 +133,10 @@ impl EventFinder {
     ) {
         let facts = || OwnerFacts { handler: Some(event.handler), ..OwnerFacts::default() };
         if let Some((pool, trust)) = self.lua.as_ref().and_then(|lua| lua.pool_of(memory, event)) {
-            let path = format!("((ngx_http_lua_timer_ctx_t *) {what}->data)->pool");
-            found.push(NamedPool { trust, facts: facts(), ..NamedPool::plain(pool, &PENDING, path) });
+            let event = event.address;
+            let path = format!("{what}: ((ngx_http_lua_timer_ctx_t *) ((ngx_event_t *) {event})->data)->pool");
+            let keeper = Some(event);
+            found.push(NamedPool { trust, facts: facts(), keeper, ..NamedPool::plain(pool, &PENDING, path) });
             return;
         }
         let inside = |address, path| NamedPool {

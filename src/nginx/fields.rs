@@ -25,12 +25,7 @@ impl Fields {
 
     /// Where the bit-field at a dotted path lies.
     pub fn bits(&self, path: &str) -> Option<Bits> {
-        let field = self.0.as_ref()?.field_at(path).ok()?;
-        let bits = field.bits?;
-        let first = u64::from(bits.offset);
-        let (byte, shift) = (field.offset + first / 8, first % 8);
-        let width = u64::from(bits.size).min(64 - shift);
-        Some(Bits { byte, shift, mask: u64::MAX >> (64 - width.max(1)) })
+        Bits::in_layout(self.0.as_ref()?, path)
     }
 
     /// Where the counted string (`ngx_str_t`) at a dotted path lies.
@@ -61,6 +56,16 @@ pub struct Bits {
 }
 
 impl Bits {
+    /// Those of the bit-field at a dotted path; `None` if there is no such field, or it is no bit-field.
+    pub fn in_layout(layout: &Layout, path: &str) -> Option<Bits> {
+        let field = layout.field_at(path).ok()?;
+        let bits = field.bits?;
+        let first = u64::from(bits.offset);
+        let (byte, shift) = (field.offset + first / 8, first % 8);
+        let width = u64::from(bits.size).min(64 - shift);
+        Some(Bits { byte, shift, mask: u64::MAX >> (64 - width.max(1)) })
+    }
+
     /// Its value in a structure whose bytes are at hand.
     pub fn of(self, bytes: &[u8]) -> u64 {
         word_at(bytes, self.byte) >> self.shift & self.mask

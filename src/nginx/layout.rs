@@ -130,6 +130,19 @@ impl PoolLayout {
         is_pool.then_some(size)
     }
 
+    /// True if `allocation` lies in the first block of the pool at that address, or is one of its large allocations: the
+    /// first 4096 of these are looked at.
+    pub fn holds(&self, memory: &dyn Memory, pool: Addr, allocation: Addr) -> bool {
+        const MOST_NODES: usize = 4096;
+        let Some(size) = self.first_block(memory, pool) else { return false };
+        if allocation.checked_offset_from(pool).is_some_and(|offset| offset < size) {
+            return true;
+        }
+        let pointer = |at: Addr| memory.read_pointer(at).ok().filter(|pointer| !pointer.is_null());
+        let nodes = std::iter::successors(pointer(pool + self.large), |node| pointer(*node + self.large_next));
+        nodes.take(MOST_NODES).any(|node| pointer(node + self.large_alloc) == Some(allocation))
+    }
+
     /// How many bytes from a block's start tell all that its header says.
     pub fn wanted(&self) -> u64 {
         self.header.max(self.log + 8)

@@ -5,6 +5,7 @@ use super::fields::pointer;
 use super::handlers::{Handlers, READING_LINE, Role};
 use super::http2::Http2Layout;
 use super::keepalive::{KEEPALIVE, KeepaliveLayout};
+use super::layout::PoolLayout;
 use super::listening::ListeningLayout;
 use super::mail::{self, MailLayout};
 use super::ocsp::{OCSP, OcspLayout};
@@ -23,6 +24,8 @@ const UPSTREAM: OwnerKind = OwnerKind { key: "upstream_connection", label: "upst
 pub struct Known {
     /// Connections.
     pub layout: ConnectionLayout,
+    /// Pools.
+    pub pools: PoolLayout,
     /// Listening sockets.
     pub listening: ListeningLayout,
     /// The time.
@@ -58,6 +61,7 @@ impl Known {
     pub fn of(nginx: NginxModule<'_>) -> Result<Known, OwnerError> {
         Ok(Known {
             layout: ConnectionLayout::of(nginx)?,
+            pools: PoolLayout::from_debug(nginx.debug).unwrap_or(PoolLayout::SINCE_0_8_1),
             listening: ListeningLayout::of(nginx),
             clock: Clock::of(nginx),
             handlers: Handlers::of(nginx),
@@ -77,6 +81,7 @@ impl Known {
     pub fn of_test() -> Known {
         Known {
             layout: ConnectionLayout::of_test(),
+            pools: PoolLayout::SINCE_0_8_1,
             listening: ListeningLayout::unknown(),
             clock: Clock::unknown(),
             handlers: Handlers::none(),
@@ -193,6 +198,12 @@ impl<'a> Look<'a> {
             }
             Use::Mail(false) => (&mail::UPSTREAM, None, None),
             Use::Ocsp => (&OCSP, None, None),
+            _ if !slot.connection.has_descriptor => {
+                if self.has_log_in_pool(slot) {
+                    late.push(NamedPool { facts, ..slot.named(&OTHER) });
+                }
+                return;
+            }
             _ => (&OTHER, None, None),
         };
         found.push(NamedPool { name, state, facts, ..slot.named(kind) });
@@ -216,7 +227,7 @@ impl<'a> Look<'a> {
         let path = format!("((ngx_http_request_t *) {}.data)->pool", slot.path);
         let mut named = NamedPool { identity: slot.connection.identity, ..self.described(request, path) };
         named.state = by_role.or(named.state);
-        if by_role == Some(READING_LINE) {
+        if named.state == Some(READING_LINE) {
             // Until its first line has come, a request passes for one of HTTP/1.0 (nginx `ngx_http_create_request`).
             named.facts.protocol = of.protocol;
         }
@@ -251,6 +262,14 @@ impl<'a> Look<'a> {
         if !leads_there && !request.pool.is_null() {
             late.push(self.described(request, format!("((ngx_http_request_t *) {}.data)->pool", slot.path)));
         }
+    }
+
+    /// A connection without a descriptor is made by a module, with a log in the pool that it runs on. lua-nginx-module leaves
+    /// the one of `init_worker_by_lua` taken after it has destroyed its pool: whatever pool lies there by now has another
+    /// owner, and not this log (lua-nginx-module `ngx_http_lua_initworkerby.c`).
+    fn has_log_in_pool(&self, slot: &Slot) -> bool {
+        let Some(log) = pointer(self.scene.memory, slot.at, self.known.layout.log) else { return false };
+        self.known.pools.holds(self.scene.memory, slot.connection.pool, log)
     }
 
     fn shares_pool(&self, slot: &Slot) -> bool {

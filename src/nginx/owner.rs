@@ -94,6 +94,8 @@ pub struct NamedPool {
     /// True if `pool` is any address inside the pool's memory: a block or a large allocation. A name by the pool's own
     /// address goes before such a one.
     pub within: bool,
+    /// A chunk outside pools that keeps the pool and is the owner's own, as a timer that was allocated by itself.
+    pub keeper: Option<Addr>,
     /// How the path is known.
     pub trust: Trust,
     /// What else is known of the owner.
@@ -114,6 +116,7 @@ impl NamedPool {
             slot: None,
             identity: None,
             within: false,
+            keeper: None,
             trust: Trust::TypedPath,
             facts: OwnerFacts::default(),
         }

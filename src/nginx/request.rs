@@ -4,8 +4,9 @@
 //! stream session. A request is told by its signature, and believed only if something points back. Sub-requests have the
 //! pool of their main request; `data` is the one whose turn it is to send.
 
+use super::builtin::RequestProof;
 use super::fields::{Bits, Fields, Text, is_set, pointer, word};
-use super::handlers::{Handlers, READING_BODY};
+use super::handlers::{Handlers, READING_BODY, READING_HEADERS, READING_LINE};
 use super::location::LocationLayout;
 use super::owner::{NginxModule, OwnerError, OwnerFacts, OwnerKind};
 use super::scene::Scene;
@@ -41,6 +42,10 @@ pub struct RequestLayout {
     stream: Option<u64>,
     reading_body: Option<Bits>,
     blocked: Option<Bits>,
+    /// What a request says that it is at, and how long its first line is; only used where handlers have no names.
+    stated: Option<(Bits, u64)>,
+    /// What each request must agree with before more than its start is believed, if the layout is a built-in one.
+    proof: Option<RequestProof>,
     /// `None` unless what clients ask for is to be shown.
     uri: Option<Text>,
     /// The upstream side.
@@ -60,6 +65,8 @@ pub struct Request {
     pub pool: Addr,
     /// Its upstream side; null if there is none.
     pub upstream: Addr,
+    /// True if more than its start is as the layout says.
+    is_proven: bool,
     /// The configurations of its location.
     loc_conf: Option<Addr>,
     /// What is called when there is something to read.
@@ -97,6 +104,8 @@ impl RequestLayout {
             let problem = format!("ngx_http_request_t has its pool or upstream {last} bytes from its start");
             return Err(OwnerError::Implausible(problem));
         }
+        let proof = nginx.built_in.map(|_| RequestProof::new(&request)).transpose()?;
+        let stated = optional.bits("http_state").zip(optional.offset("request_line.len"));
         // These lie before those in every known version; where they do not, they are left out.
         let near = |field| optional.offset(field).filter(|offset| *offset <= last);
         Ok(Some(RequestLayout {
@@ -115,6 +124,8 @@ impl RequestLayout {
             stream: optional.offset("stream"),
             reading_body: optional.bits("reading_body"),
             blocked: optional.bits("blocked"),
+            stated: stated.filter(|_| proof.is_some()),
+            proof,
             uri: optional.text("unparsed_uri").filter(|_| nginx.show_clients),
             to_upstream: UpstreamLayout::of(nginx),
             location: LocationLayout::of(nginx),
@@ -140,6 +151,8 @@ impl RequestLayout {
             stream: None,
             reading_body: None,
             blocked: None,
+            stated: None,
+            proof: None,
             uri: None,
             to_upstream: UpstreamLayout::of_test(),
             location: LocationLayout::unknown(),
@@ -162,6 +175,7 @@ impl RequestLayout {
             connection: word(self.connection),
             pool: word(self.pool),
             upstream: word(self.upstream),
+            is_proven: self.proof.as_ref().is_none_or(|proof| proof.agrees(memory, at)),
             loc_conf: optional(self.loc_conf),
             read_handler: optional(self.read_handler),
             write_handler: optional(self.write_handler),
@@ -175,12 +189,13 @@ impl RequestLayout {
 
     /// True if it came over HTTP/2.
     pub fn is_stream(&self, memory: &dyn Memory, request: Request) -> bool {
-        pointer(memory, request.at, self.stream).is_some()
+        request.is_proven && pointer(memory, request.at, self.stream).is_some()
     }
 
     /// The main request of one; itself, if that cannot be told.
     pub fn main(&self, memory: &dyn Memory, request: Request) -> Request {
-        let main = pointer(memory, request.at, self.main).filter(|main| *main != request.at);
+        let main = self.main.filter(|_| request.is_proven);
+        let main = pointer(memory, request.at, main).filter(|main| *main != request.at);
         let main = main.and_then(|main| self.read(memory, main));
         main.filter(|main| main.pool == request.pool).unwrap_or(request)
     }
@@ -194,7 +209,8 @@ impl RequestLayout {
             true => self.state(memory, main, handlers.state(write, read)),
             false => Some("waiting for subrequest"),
         };
-        let start = word(memory, main.at, self.start_sec).zip(word(memory, main.at, self.start_msec));
+        let told = |offset: Option<u64>| word(memory, main.at, offset.filter(|_| main.is_proven));
+        let start = told(self.start_sec).zip(told(self.start_msec));
         RequestWords {
             name: main
                 .loc_conf
@@ -202,12 +218,13 @@ impl RequestLayout {
                 .and_then(|(loc_conf, index)| self.location.name(memory, &scene.locations, loc_conf, index)),
             state,
             facts: OwnerFacts {
-                protocol: word(memory, main.at, self.version).and_then(protocol),
+                protocol: told(self.version).and_then(protocol),
                 handler: handlers.in_force(write, read),
                 age_ms: start.and_then(|(seconds, rest)| scene.now.since_wall(seconds, rest)),
                 client: None,
                 uri: self
                     .uri
+                    .filter(|_| main.is_proven)
                     .and_then(|uri| uri.read(memory, main.at))
                     .and_then(|(length, data)| read_name(memory, data, length)),
             },
@@ -217,11 +234,26 @@ impl RequestLayout {
     fn state(&self, memory: &dyn Memory, request: Request, by_handler: Option<&'static str>) -> Option<&'static str> {
         let has_upstream = !request.upstream.is_null();
         let stage = has_upstream.then(|| self.to_upstream.stage(memory, request.upstream)).flatten();
-        if by_handler == Some(READING_BODY) || is_set(memory, request.at, self.reading_body) {
+        let is_set = |bits: Option<Bits>| is_set(memory, request.at, bits.filter(|_| request.is_proven));
+        if by_handler == Some(READING_BODY) || is_set(self.reading_body) {
             return Some(READING_BODY);
         }
-        let blocked = || is_set(memory, request.at, self.blocked).then_some("waiting for a thread");
-        stage.map(|stage| stage.of_request()).or_else(blocked).or(by_handler)
+        let blocked = || is_set(self.blocked).then_some("waiting for a thread");
+        let stated = || self.stated(memory, request);
+        stage.map(|stage| stage.of_request()).or_else(blocked).or(by_handler).or_else(stated)
+    }
+
+    /// What a request says that it is at (nginx `src/http/ngx_http_request.h`, `ngx_http_state_e`). Of these states nginx
+    /// only sets reading, processing and writing while a request exists; its first line is noted when it has come.
+    fn stated(&self, memory: &dyn Memory, request: Request) -> Option<&'static str> {
+        let (state, line) = self.stated.filter(|_| request.is_proven)?;
+        match state.read(memory, request.at)? {
+            1 if word(memory, request.at, Some(line))? == 0 => Some(READING_LINE),
+            1 => Some(READING_HEADERS),
+            2 => Some("processing"),
+            6 => Some("sending response"),
+            _ => None,
+        }
     }
 }
 

@@ -28,6 +28,11 @@ pub struct ConnectionLayout {
     start_time: Option<u64>,
     quic: Option<u64>,
     idle: Option<Bits>,
+    fd: Option<u64>,
+    /// Where it keeps what messages about it are written to.
+    pub log: Option<u64>,
+    /// The link by which it is in the queue of those that may be closed when there are too few.
+    queue: Option<u64>,
     /// The client's address.
     pub address: Option<Text>,
 }
@@ -51,6 +56,8 @@ pub struct Connection {
     pub start_time: u64,
     /// True if it may be closed at any time.
     pub is_idle: bool,
+    /// False of one without a descriptor, as modules make them to have something to run on.
+    pub has_descriptor: bool,
     /// nginx's number of the connection, and of the request that it handles.
     pub identity: Option<(u64, u64)>,
 }
@@ -79,6 +86,9 @@ impl ConnectionLayout {
             start_time: optional.offset("start_time"),
             quic: optional.offset("quic"),
             idle: optional.bits("idle"),
+            queue: optional.offset("queue.prev").filter(|_| optional.offset("queue.next").is_some()),
+            fd: optional.offset("fd"),
+            log: optional.offset("log"),
             address: optional.text("addr_text").filter(|_| nginx.show_clients),
         })
     }
@@ -99,6 +109,9 @@ impl ConnectionLayout {
             start_time: None,
             quic: None,
             idle: None,
+            queue: None,
+            fd: None,
+            log: None,
             address: None,
         }
     }
@@ -137,11 +150,23 @@ impl ConnectionLayout {
             quic: Addr(optional(self.quic)),
             start_time: optional(self.start_time),
             is_idle: self.idle.is_some_and(|idle| idle.of(bytes) != 0),
+            has_descriptor: self.fd.is_none_or(|fd| word_at(bytes, fd) as u32 != u32::MAX),
             identity: self.number.zip(self.requests).map(|(number, requests)| {
                 // A request that is being read is counted already (nginx `ngx_http_create_request`).
                 (word_at(bytes, number), word_at(bytes, requests))
             }),
         }
+    }
+
+    /// True if the connection at that address is in a queue, which is that of those that may be closed: both neighbours lead
+    /// back to it. One that has left the queue keeps its links, and they do not (nginx `ngx_queue_remove`).
+    pub fn is_reusable(&self, memory: &dyn Memory, connection: Addr) -> bool {
+        let Some(link) = self.queue.map(|queue| connection + queue) else { return false };
+        let leads_back = |to: u64, back: u64| {
+            let neighbour = memory.read_pointer(link + to).ok().filter(|neighbour| !neighbour.is_null());
+            neighbour.and_then(|neighbour| memory.read_pointer(neighbour + back).ok()) == Some(link)
+        };
+        leads_back(0, 8) && leads_back(8, 0)
     }
 
     /// Which connections are on the list of free ones. The second value says why the list could not be followed to its

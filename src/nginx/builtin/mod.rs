@@ -3,12 +3,14 @@
 //!
 //! A stripped nginx still exports its variables, because modules that are loaded at run time need them (nginx
 //! `auto/cc/conf` links with `-Wl,-E`). What the debug info would add is where structures keep what. That is in `tables.rs`
-//! for builds with `--with-compat`; `proof.rs` says what must agree.
+//! for builds with `--with-compat`; `proof.rs` says what must agree, and `request.rs` what must in each request.
 
 mod proof;
+mod request;
 mod tables;
 mod version;
 
+pub use request::RequestProof;
 pub use version::Version;
 
 use crate::addr::Addr;

@@ -7,10 +7,15 @@
 //! to its connection; and what a connection has is a pool (nginx `src/core/ngx_cycle.c`, `ngx_init_cycle`;
 //! `src/event/ngx_event.c`, `ngx_event_process_init`; `src/core/ngx_connection.c`, `ngx_get_connection`).
 
+mod layouts;
+mod reusable;
+
 use crate::addr::Addr;
 use crate::debug::{Layout, MissingField};
 use crate::nginx::layout::PoolLayout;
 use crate::target::memory::{Fault, Memory, word_at};
+use layouts::{ConnectionLayout, Connections, CycleLayout, EventLayout};
+use reusable::Reusable;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -40,63 +45,9 @@ pub struct Proof {
     layouts: CycleLayout,
     connection: ConnectionLayout,
     event: EventLayout,
-}
-
-#[derive(Debug)]
-struct CycleLayout {
-    size: u64,
-    pool: u64,
-    modules: u64,
-    modules_n: u64,
-    listening: ArrayLayout,
-    paths: ArrayLayout,
-    listening_size: u64,
-    connections: u64,
-    connection_n: u64,
-    read_events: u64,
-    write_events: u64,
-    free: u64,
-    free_n: u64,
-}
-
-#[derive(Debug)]
-struct ArrayLayout {
-    elements: u64,
-    count: u64,
-    size: u64,
-    room: u64,
-    pool: u64,
-}
-
-#[derive(Debug)]
-struct ConnectionLayout {
-    size: u64,
-    data: u64,
-    read: u64,
-    write: u64,
-    listening: u64,
-    log: u64,
-    pool: u64,
-    number: u64,
-}
-
-#[derive(Debug)]
-struct EventLayout {
-    size: u64,
-    data: u64,
-    handler: u64,
-    index: u64,
-}
-
-/// The cycle's words that the array of connections is described by.
-struct Connections {
-    first: Addr,
-    count: u64,
-    read_events: Addr,
-    write_events: Addr,
-    listening: Addr,
-    listening_count: u64,
-    last_number: Option<u64>,
+    reusable: Reusable,
+    /// The variable `ngx_cached_time`, a pointer, and where what it points to has its milliseconds.
+    time: Option<(Addr, u64)>,
 }
 
 impl Proof {
@@ -118,6 +69,8 @@ impl Proof {
             layouts: CycleLayout::new(cycle, layout("ngx_listening_s")?.size).map_err(missing)?,
             connection: ConnectionLayout::new(connection).map_err(missing)?,
             event: EventLayout::new(event).map_err(missing)?,
+            reusable: Reusable::new(cycle, connection).map_err(missing)?,
+            time: variable("ngx_cached_time").zip(layout("ngx_time_t")?.offset("msec").ok()),
         })
     }
 
@@ -130,6 +83,7 @@ impl Proof {
         self.check_pool_of(memory, address, &cycle)?;
         self.check_modules(memory, &cycle)?;
         self.layouts.check_arrays(&cycle)?;
+        self.check_time(memory)?;
         let connections = self.layouts.connections(&cycle, self.last_number(memory));
         // A master has none.
         if connections.first.is_null() {
@@ -139,7 +93,8 @@ impl Proof {
             return Err(format!("there would be {} connections", connections.count));
         }
         self.check_slots(memory, &connections)?;
-        self.check_free(memory, &connections, &cycle)
+        self.check_free(memory, &connections, &cycle)?;
+        self.reusable.check(memory, address, &connections)
     }
 
     fn check_pool_of(&self, memory: &dyn Memory, address: Addr, cycle: &[u8]) -> Result<(), String> {
@@ -165,6 +120,16 @@ impl Proof {
         match index(0) == Some(0) && index(1) == Some(1) {
             true => Ok(()),
             false => Err("modules do not know their places".to_owned()),
+        }
+    }
+
+    fn check_time(&self, memory: &dyn Memory) -> Result<(), String> {
+        let Some((variable, milliseconds)) = self.time else { return Ok(()) };
+        let time = memory.read_pointer(variable).map_err(|fault| fault.to_string())?;
+        match memory.read_u64(time + milliseconds) {
+            Ok(0..1000) => Ok(()),
+            Ok(other) => Err(format!("ngx_cached_time would be {other} milliseconds past a second")),
+            Err(fault) => Err(fault.to_string()),
         }
     }
 
@@ -251,11 +216,7 @@ impl Proof {
         }
         let mut at = Addr(word_at(cycle, self.layouts.free));
         for step in 0..count.min(SAMPLES) {
-            let offset = at.checked_offset_from(connections.first);
-            let is_slot = offset.is_some_and(|offset| {
-                offset.is_multiple_of(self.connection.size) && offset / self.connection.size < connections.count
-            });
-            if !is_slot {
+            if !connections.has(at, self.connection.size) {
                 return Err(format!("free connection {step} of {count} lies at {at}, which is no slot"));
             }
             at = memory.read_pointer(at + self.connection.data).map_err(|fault| fault.to_string())?;
@@ -264,92 +225,6 @@ impl Proof {
             true => Err("there are more free connections than are counted".to_owned()),
             false => Ok(()),
         }
-    }
-}
-
-impl CycleLayout {
-    fn new(cycle: &Layout, listening_size: u64) -> Result<CycleLayout, MissingField> {
-        Ok(CycleLayout {
-            size: cycle.size,
-            pool: cycle.offset("pool")?,
-            modules: cycle.offset("modules")?,
-            modules_n: cycle.offset("modules_n")?,
-            listening: ArrayLayout::new(cycle, "listening")?,
-            paths: ArrayLayout::new(cycle, "paths")?,
-            listening_size,
-            connections: cycle.offset("connections")?,
-            connection_n: cycle.offset("connection_n")?,
-            read_events: cycle.offset("read_events")?,
-            write_events: cycle.offset("write_events")?,
-            free: cycle.offset("free_connections")?,
-            free_n: cycle.offset("free_connection_n")?,
-        })
-    }
-
-    fn check_arrays(&self, cycle: &[u8]) -> Result<(), String> {
-        let pool = word_at(cycle, self.pool);
-        for (what, array, size) in [("listening", &self.listening, self.listening_size), ("paths", &self.paths, 8)] {
-            let (stated, count) = (word_at(cycle, array.size), word_at(cycle, array.count));
-            if stated != size {
-                return Err(format!("the elements of ngx_cycle->{what} have {stated} bytes and not {size}"));
-            }
-            if count > word_at(cycle, array.room) || word_at(cycle, array.pool) != pool {
-                return Err(format!("ngx_cycle->{what} is no array of the cycle's pool"));
-            }
-        }
-        Ok(())
-    }
-
-    fn connections(&self, cycle: &[u8], last_number: Option<u64>) -> Connections {
-        let word = |offset| word_at(cycle, offset);
-        Connections {
-            first: Addr(word(self.connections)),
-            count: word(self.connection_n),
-            read_events: Addr(word(self.read_events)),
-            write_events: Addr(word(self.write_events)),
-            listening: Addr(word(self.listening.elements)),
-            listening_count: word(self.listening.count),
-            last_number,
-        }
-    }
-}
-
-impl ArrayLayout {
-    fn new(cycle: &Layout, array: &str) -> Result<ArrayLayout, MissingField> {
-        let field = |name: &str| cycle.offset(&format!("{array}.{name}"));
-        Ok(ArrayLayout {
-            elements: field("elts")?,
-            count: field("nelts")?,
-            size: field("size")?,
-            room: field("nalloc")?,
-            pool: field("pool")?,
-        })
-    }
-}
-
-impl ConnectionLayout {
-    fn new(connection: &Layout) -> Result<ConnectionLayout, MissingField> {
-        Ok(ConnectionLayout {
-            size: connection.size,
-            data: connection.offset("data")?,
-            read: connection.offset("read")?,
-            write: connection.offset("write")?,
-            listening: connection.offset("listening")?,
-            log: connection.offset("log")?,
-            pool: connection.offset("pool")?,
-            number: connection.offset("number")?,
-        })
-    }
-}
-
-impl EventLayout {
-    fn new(event: &Layout) -> Result<EventLayout, MissingField> {
-        Ok(EventLayout {
-            size: event.size,
-            data: event.offset("data")?,
-            handler: event.offset("handler")?,
-            index: event.offset("index")?,
-        })
     }
 }
 

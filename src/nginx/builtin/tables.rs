@@ -1,30 +1,36 @@
 //! The structures of nginx that finders need, as lists of members with the versions that have them.
 //!
 //! Only for builds with `--with-compat` on 64-bit machines: such a build reserves the fields of all optional features, so
-//! that offsets depend on nothing but the version. The members are those of nginx `src/core/ngx_cycle.h`,
-//! `ngx_connection.h`, `ngx_log.h`, `ngx_module.h`, `ngx_array.h`, `ngx_rbtree.h`, `src/event/ngx_event.h` and
-//! `src/http/ngx_http_request.h`, of every release from 1.11.5 (the first with `--with-compat`) to 1.31.4.
+//! that offsets depend on nothing but the version. The members are those of every release from 1.11.5 (the first with
+//! `--with-compat`) to 1.31.4.
+
+mod core;
+mod http;
 
 use super::version::Version;
-use crate::debug::Layout;
+use crate::debug::{BitField, Layout};
 
 /// The first version that the tables describe.
 pub const FIRST: Version = Version(1_011_005);
 
-/// One member: its name, its size and alignment in bytes, and the versions that have it.
+/// One member: its name, its size and alignment, and the versions that have it.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     name: &'static str,
+    /// In bits.
     size: u64,
+    /// In bytes.
     align: u64,
+    is_bits: bool,
     since: u32,
     /// The first version without it.
     until: u32,
 }
 
 impl Member {
+    /// `size` is in bytes.
     const fn new(name: &'static str, size: u64, align: u64) -> Member {
-        Member { name, size, align, since: 0, until: u32::MAX }
+        Member { name, size: size * 8, align, is_bits: false, since: 0, until: u32::MAX }
     }
 
     const fn since(self, version: u32) -> Member {
@@ -41,6 +47,16 @@ const fn word(name: &'static str) -> Member {
     Member::new(name, 8, 8)
 }
 
+/// A number of two bytes.
+const fn short(name: &'static str) -> Member {
+    Member::new(name, 2, 2)
+}
+
+/// Bit-fields of an `unsigned`: one with a name, or several without.
+const fn bits(name: &'static str, width: u64) -> Member {
+    Member { size: width, is_bits: true, ..Member::new(name, 0, 4) }
+}
+
 /// An `int`, or a group of bit-fields that fits one.
 const fn int(name: &'static str) -> Member {
     Member::new(name, 4, 4)
@@ -51,200 +67,23 @@ const fn words(name: &'static str, count: u64) -> Member {
     Member::new(name, 8 * count, 8)
 }
 
-const LOG: &[Member] = &[
-    word("log_level"),
-    word("file"),
-    word("connection"),
-    word("disk_full_time"),
-    word("handler"),
-    word("data"),
-    word("writer"),
-    word("wdata"),
-    word("action"),
-    word("next"),
-    words("", 5).since(1_029_007),
-];
-
-const MODULE: &[Member] = &[
-    word("ctx_index"),
-    word("index"),
-    word("name"),
-    words("", 2),
-    word("version"),
-    word("signature"),
-    word("ctx"),
-    word("commands"),
-    word("type"),
-    words("", 15),
-];
-
-const ARRAY: &[Member] = &[word("elts"), word("nelts"), word("size"), word("nalloc"), word("pool")];
-
-const QUEUE: &[Member] = &[word("prev"), word("next")];
-
-const TREE: &[Member] = &[word("root"), word("sentinel"), word("insert")];
-
-const NODE: &[Member] =
-    &[word("key"), word("left"), word("right"), word("parent"), Member::new("color", 1, 1), Member::new("data", 1, 1)];
-
-const EVENT: &[Member] = &[
-    word("data"),
-    // Bit-fields, and `available`, which was one of them until 1.17.5.
-    words("", 1),
-    word("handler"),
-    word("index"),
-    word("log"),
-    word("timer.key"),
-    word("timer.left"),
-    word("timer.right"),
-    word("timer.parent"),
-    word("timer.color"),
-    word("queue.prev"),
-    word("queue.next"),
-];
-
-const CONNECTION: &[Member] = &[
-    word("data"),
-    word("read"),
-    word("write"),
-    int("fd"),
-    words("", 4),
-    word("listening"),
-    word("sent"),
-    word("log"),
-    word("pool"),
-    int("type"),
-    word("sockaddr"),
-    int("socklen"),
-    word("addr_text.len"),
-    word("addr_text.data"),
-    words("", 3).until(1_017_006),
-    word("proxy_protocol").since(1_017_006),
-    word("quic").since(1_025_000),
-    word("ssl"),
-    word("udp").since(1_015_000),
-    word("local_sockaddr"),
-    int("local_socklen"),
-    word("buffer"),
-    word("queue.prev"),
-    word("queue.next"),
-    word("number"),
-    word("start_time").since(1_019_010),
-    word("requests"),
-    int(""),
-    word("sendfile_task"),
-];
-
-/// Up to its last field; the log that it embeds has grown.
-const LISTENING: &[Member] = &[
-    int("fd"),
-    word("sockaddr"),
-    int("socklen"),
-    word("addr_text_max_len"),
-    word("addr_text.len"),
-    word("addr_text.data"),
-    int("type"),
-    int("protocol").since(1_029_007),
-    int("backlog"),
-    int("rcvbuf"),
-    int("sndbuf"),
-    int("keepidle"),
-    int("keepintvl"),
-    int("keepcnt"),
-    word("handler"),
-    word("servers"),
-    words("log", 10).until(1_029_007),
-    words("log", 15).since(1_029_007),
-    word("logp"),
-    word("pool_size"),
-    word("post_accept_buffer_size"),
-    word("post_accept_timeout").until(1_019_007),
-    word("previous"),
-    word("connection"),
-    words("rbtree", 3).since(1_015_000),
-    words("sentinel", 5).since(1_015_000),
-    word("worker"),
-    int(""),
-    int("fastopen"),
-];
-
-const CYCLE: &[Member] = &[
-    word("conf_ctx"),
-    word("pool"),
-    word("log"),
-    words("new_log", 10).until(1_029_007),
-    words("new_log", 15).since(1_029_007),
-    word("log_use_stderr"),
-    word("files"),
-    word("free_connections"),
-    word("free_connection_n"),
-    word("modules"),
-    word("modules_n"),
-    word("modules_used"),
-    words("reusable_connections_queue", 2),
-    word("reusable_connections_n").since(1_011_009),
-    word("connections_reuse_time").since(1_019_002),
-    word("listening.elts"),
-    word("listening.nelts"),
-    word("listening.size"),
-    word("listening.nalloc"),
-    word("listening.pool"),
-    word("paths.elts"),
-    word("paths.nelts"),
-    word("paths.size"),
-    word("paths.nalloc"),
-    word("paths.pool"),
-    words("config_dump", 5),
-    words("config_dump_rbtree", 8).since(1_011_006),
-    words("open_files", 7),
-    words("shared_memory", 7),
-    word("connection_n"),
-    word("files_n"),
-    word("connections"),
-    word("read_events"),
-    word("write_events"),
-    word("old_cycle"),
-    words("", 12),
-    words("", 2).since(1_019_005),
-];
-
-/// The start of a request: what follows depends on optional modules.
-const REQUEST: &[Member] = &[
-    int("signature"),
-    word("connection"),
-    word("ctx"),
-    word("main_conf"),
-    word("srv_conf"),
-    word("loc_conf"),
-    word("read_event_handler"),
-    word("write_event_handler"),
-    word("cache"),
-    word("upstream"),
-    word("upstream_states"),
-    word("pool"),
-    word("header_in"),
-];
-
-/// The start of an upstream: its two handlers, and the peer, which begins with its connection.
-const UPSTREAM: &[Member] = &[word("read_event_handler"), word("write_event_handler"), word("peer.connection")];
-
-const CONTEXT: &[Member] = &[word("main_conf"), word("srv_conf"), word("loc_conf")];
-
 /// Every structure by its tag, or by its typedef where it has no tag.
 const STRUCTURES: &[(&str, &[Member])] = &[
-    ("ngx_log_s", LOG),
-    ("ngx_module_s", MODULE),
-    ("ngx_array_t", ARRAY),
-    ("ngx_queue_s", QUEUE),
-    ("ngx_rbtree_s", TREE),
-    ("ngx_rbtree_node_s", NODE),
-    ("ngx_event_s", EVENT),
-    ("ngx_connection_s", CONNECTION),
-    ("ngx_listening_s", LISTENING),
-    ("ngx_cycle_s", CYCLE),
-    ("ngx_http_request_s", REQUEST),
-    ("ngx_http_upstream_s", UPSTREAM),
-    ("ngx_http_conf_ctx_t", CONTEXT),
+    ("ngx_log_s", core::LOG),
+    ("ngx_module_s", core::MODULE),
+    ("ngx_array_t", core::ARRAY),
+    ("ngx_queue_s", core::QUEUE),
+    ("ngx_rbtree_s", core::TREE),
+    ("ngx_rbtree_node_s", core::NODE),
+    ("ngx_event_s", core::EVENT),
+    ("ngx_connection_s", core::CONNECTION),
+    ("ngx_listening_s", core::LISTENING),
+    ("ngx_cycle_s", core::CYCLE),
+    ("ngx_time_t", core::TIME),
+    ("ngx_str_t", core::STRING),
+    ("ngx_http_request_s", http::REQUEST),
+    ("ngx_http_upstream_s", http::UPSTREAM),
+    ("ngx_http_conf_ctx_t", http::CONTEXT),
 ];
 
 /// Every structure as that version has it. Of requests and upstreams only the start is known: their sizes are those of what
@@ -258,13 +97,26 @@ fn layout(name: &str, members: &[Member], version: Version) -> Layout {
     let mut places = Vec::new();
     let mut end = 0u64;
     for member in members.iter().filter(|member| (member.since..member.until).contains(&version.0)) {
-        let offset = end.next_multiple_of(member.align);
-        end = offset + member.size;
+        let start = start(member, end);
+        end = start + member.size;
         if !member.name.is_empty() {
-            places.push((member.name, offset));
+            let place = BitField { offset: (start % UNIT) as u32, size: member.size as u32, unit: (UNIT / 8) as u32 };
+            let bits = member.is_bits.then_some(place);
+            let unit = if member.is_bits { UNIT } else { 8 };
+            places.push((member.name, start / unit * unit / 8, bits));
         }
     }
-    Layout::of_places(name, end.next_multiple_of(8), places)
+    Layout::of_places(name, end.div_ceil(8).next_multiple_of(8), places)
+}
+
+/// Width of what bit-fields lie in, in bits.
+const UNIT: u64 = 32;
+
+/// Where a member starts behind what ends at `end`, both in bits. Bit-fields follow what is before them, but none lies across
+/// two units.
+fn start(member: &Member, end: u64) -> u64 {
+    let fits = member.is_bits && end % UNIT + member.size <= UNIT;
+    if fits { end } else { end.next_multiple_of(member.align * 8) }
 }
 
 #[cfg(test)]
@@ -311,6 +163,46 @@ mod tests {
         ];
         for (version, built) in builds {
             assert_eq!(facts(version), built, "{}", Version(version));
+        }
+    }
+
+    /// As above.
+    #[test]
+    fn offsets_in_requests_are_those_of_real_builds() {
+        let builds = [
+            (1_011_005, [528, 856, 888, 952, 1008, 1152, 9432, 9441]),
+            (1_013_002, [528, 912, 944, 1008, 1064, 1208, 9880, 9889]),
+            (1_013_009, [528, 952, 984, 1048, 1104, 1248, 10200, 10209]),
+            (1_013_010, [536, 960, 992, 1056, 1112, 1256, 10264, 10273]),
+            (1_015_001, [536, 960, 992, 1056, 1128, 1272, 10392, 10401]),
+            (1_017_006, [536, 960, 992, 1056, 1128, 1272, 10392, 10401]),
+            (1_022_001, [536, 960, 992, 1056, 1128, 1272, 10392, 10401]),
+            (1_023_000, [472, 832, 864, 928, 1000, 1144, 9368, 9377]),
+            (1_025_000, [472, 832, 864, 928, 1000, 1144, 9432, 9441]),
+            (1_029_003, [472, 832, 864, 928, 1000, 1144, 9448, 9457]),
+            (1_029_007, [480, 848, 880, 944, 1016, 1160, 9576, 9585]),
+            (1_029_008, [488, 856, 888, 952, 1024, 1168, 9640, 9649]),
+            (1_031_004, [488, 856, 888, 952, 1024, 1168, 9640, 9649]),
+        ];
+        for (version, built) in builds {
+            let of = |wanted: &str| layouts(Version(version)).find(|(name, _)| *name == wanted).unwrap().1;
+            let request = of("ngx_http_request_s");
+            let at = |field: &str| request.offset(field).unwrap();
+            let bit = |field: &str| {
+                let field = request.field_at(field).unwrap();
+                field.offset * 8 + u64::from(field.bits.unwrap().offset)
+            };
+            let facts = [
+                at("headers_out.headers.pool") - 48,
+                at("start_sec"),
+                at("request_line.len"),
+                at("unparsed_uri.len"),
+                at("main"),
+                at("stream"),
+                bit("blocked"),
+                bit("http_state"),
+            ];
+            assert_eq!(facts, built, "{}", Version(version));
         }
     }
 

@@ -64,10 +64,6 @@ fn function(nginx: NginxModule<'_>, name: &str) -> Option<Addr> {
     nginx.variable(name)
 }
 
-/// A list of large allocations is followed no further than this: it has the wanted one at its end, and a timer that runs for
-/// long can make many.
-const MOST_NODES: usize = 4096;
-
 /// Recognises pools as small as the module makes most.
 struct SmallPools(PoolLayout);
 
@@ -80,11 +76,9 @@ impl SmallPools {
         self.0.first_block(memory, pool) == Some(SMALL_POOL)
     }
 
-    /// True if `allocation` is one of the large allocations of the pool at that address.
+    /// True if `allocation` lies in the pool at that address.
     fn holds(&self, memory: &dyn Memory, pool: Addr, allocation: Addr) -> bool {
-        let pointer = |at: Addr| memory.read_pointer(at).ok().filter(|pointer| !pointer.is_null());
-        let nodes = std::iter::successors(pointer(pool + self.0.large), |node| pointer(*node + self.0.large_next));
-        nodes.take(MOST_NODES).any(|node| pointer(node + self.0.large_alloc) == Some(allocation))
+        self.0.holds(memory, pool, allocation)
     }
 }
 

@@ -7,6 +7,8 @@ use crate::target::image::Image;
 const CYCLE_POINTER: Addr = Addr(0x1000);
 const COUNTER_POINTER: Addr = Addr(0x1008);
 const COUNTER: Addr = Addr(0x1010);
+const TIME_POINTER: Addr = Addr(0x1018);
+const TIME: Addr = Addr(0x1020);
 const MODULE_LIST: Addr = Addr(0x1100);
 const CORE: Addr = Addr(0x2000);
 const SECOND: Addr = Addr(0x2100);
@@ -29,6 +31,7 @@ fn variable(name: &str) -> Option<Addr> {
         "ngx_cycle" => Some(CYCLE_POINTER),
         "ngx_core_module" => Some(CORE),
         "ngx_connection_counter" => Some(COUNTER_POINTER),
+        "ngx_cached_time" => Some(TIME_POINTER),
         _ => None,
     }
 }
@@ -70,6 +73,14 @@ fn worker() -> Image {
     ];
     for (offset, value) in of_cycle.into_iter().chain(listening).chain(paths) {
         put(CYCLE + offset, value);
+    }
+    // The client's connection is the one that may be closed.
+    let (queue, link) = (CYCLE + 160, CONNECTIONS + CONNECTION + 184);
+    for (at, value) in [(queue + 8, link.0), (link + 8, queue.0)] {
+        put(at, value);
+    }
+    for (at, value) in [(TIME_POINTER, TIME.0), (TIME, 1_700_000_000), (TIME + 8, 999)] {
+        put(at, value);
     }
     for slot in 0..COUNT {
         let (connection, read) = (CONNECTIONS + slot * CONNECTION, READ + slot * EVENT);
@@ -122,6 +133,9 @@ fn anything_that_contradicts_is_found() {
         (CYCLE + 120, READ.0, "no slot"),
         (CONNECTIONS + 5 * CONNECTION, CONNECTIONS.0 + 7, "no slot"),
         (CYCLE + 128, COUNT + 1, "free"),
+        (CYCLE + 168, client.0, "reusable connection 0"),
+        (client + 192, READ.0, "no slot"),
+        (TIME + 8, 1000, "milliseconds"),
     ];
     for (at, value, says) in damage {
         let mut image = worker();
