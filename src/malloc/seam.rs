@@ -30,11 +30,13 @@ impl std::ops::AddAssign for Seams {
     }
 }
 
-/// How many chunks a walk goes back.
-const STEPS_BACK: usize = 256;
+/// How many chunks a walk goes back, at least and at most; in between as many as lie in so many bytes.
+const STEPS_BACK: std::ops::RangeInclusive<usize> = 16..=256;
+const BYTES_BACK: u64 = 256 * 1024;
 
-/// How often it goes back twice as far if it then loses its way.
-const FURTHER: u32 = 6;
+/// How often it goes back further if it then loses its way, because it began at a header that was left behind: by one chunk,
+/// by two more, by four more.
+const FURTHER: u32 = 10;
 
 /// The seams of a walk while it goes on.
 #[derive(Default)]
@@ -98,7 +100,10 @@ impl Seam {
     fn open(walk: &mut Walk, start: Addr) -> (Seam, Addr) {
         walk.seams.places += 1;
         let mut seam = Seam { first: walk.chunks.len(), before: Vec::new(), further: 0 };
-        let from = seam.unwind(walk, start, STEPS_BACK);
+        let end = walk.chunks.last().map_or(start, |chunk| chunk.end());
+        let near = walk.chunks.iter().rev().take(*STEPS_BACK.end());
+        let near = near.take_while(|chunk| end.0 - chunk.start().0 <= BYTES_BACK).count();
+        let from = seam.unwind(walk, start, near.max(*STEPS_BACK.start()));
         (seam, from)
     }
 
@@ -124,9 +129,10 @@ impl Seam {
         if self.is_passed(walk) || self.further == FURTHER {
             return None;
         }
+        let steps = 1 << self.further;
         self.further += 1;
         walk.chunks.truncate(self.first);
-        Some(self.unwind(walk, start, STEPS_BACK << self.further))
+        Some(self.unwind(walk, start, steps))
     }
 
     fn unwind(&mut self, walk: &mut Walk, start: Addr, steps: usize) -> Addr {
