@@ -9,7 +9,7 @@ use super::freeze::{Freeze, FreezeError, Patience, StopPlace};
 use super::live::LiveMemory;
 use super::memory::{Fault, Memory, Moment};
 use super::registers::ThreadRegisters;
-use super::urgency::Urgency;
+use super::urgency::{Rank, Urgency};
 use crate::addr::{Addr, AddrRange};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -80,7 +80,7 @@ pub fn read_stopped<R>(
         let keeper = std::thread::Builder::new().spawn_scoped(scope, move || keeper.run(&ready))?;
         let answer = is_ready.recv().ok().map(|()| {
             let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
-            let _urgency = Urgency::begin();
+            let _urgency = Urgency::begin(Rank::Reader);
             work(&StoppedMemory { memory, gate: &gate, starter: &starter })
         });
         let log = keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -203,7 +203,7 @@ struct Keeper<'a> {
 
 impl Keeper<'_> {
     fn run(self, ready: &Sender<()>) -> Result<StopLog, FreezeError> {
-        let _urgency = Urgency::begin();
+        let _urgency = Urgency::begin(Rank::Keeper);
         let mut gate = self.gate.close();
         // Nobody reads before the gate is held.
         let _ = ready.send(());

@@ -14,9 +14,18 @@ pub struct Urgency {
     before: Option<(libc::c_int, libc::sched_param)>,
 }
 
+/// Who comes before whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rank {
+    /// Reads the target.
+    Reader = 1,
+    /// Lets it go when the time is up, whatever the readers are doing.
+    Keeper = 2,
+}
+
 impl Urgency {
     /// Makes the calling thread urgent. It is to be dropped on the same thread.
-    pub fn begin() -> Urgency {
+    pub fn begin(rank: Rank) -> Urgency {
         let mut before = libc::sched_param { sched_priority: 0 };
         // SAFETY: 0 is the calling thread, and `before` is a valid place for what the kernel writes.
         let policy = unsafe {
@@ -24,7 +33,7 @@ impl Urgency {
             libc::sched_getscheduler(0)
         };
         let is_ordinary = matches!(policy, libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE);
-        let changed = is_ordinary && set(libc::SCHED_RR, libc::sched_param { sched_priority: 1 });
+        let changed = is_ordinary && set(libc::SCHED_RR, libc::sched_param { sched_priority: rank as libc::c_int });
         Urgency { before: changed.then_some((policy, before)) }
     }
 }
@@ -55,7 +64,7 @@ mod tests {
     #[test]
     fn priority_is_as_before_when_it_is_over() {
         let before = policy();
-        let urgency = Urgency::begin();
+        let urgency = Urgency::begin(Rank::Keeper);
         assert_eq!(policy() == libc::SCHED_RR, urgency.before.is_some());
         drop(urgency);
         assert_eq!(policy(), before);
