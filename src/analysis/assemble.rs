@@ -46,7 +46,8 @@ pub fn with_heap(
     wanted: Wanted<'_>,
 ) -> (Snapshot, Evidence) {
     let prepared = around.prepared;
-    let Reading { heap, mut lists, mut named, problems } = reading;
+    let Reading { heap, mut lists, found, problems } = reading;
+    let mut named = found.named();
     let mut snapshot = frame(prepared);
     let (heap, scanners) = Heap::settle(heap);
     let pools = match prepared.nginx {

@@ -6,8 +6,9 @@ use crate::addr::{Addr, AddrRange};
 use crate::malloc::bookless::read_without_books;
 use crate::malloc::read::{HeapReading, ReadMaps, ReadPagemap, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
+use crate::nginx::found::{Found, Room};
 use crate::nginx::layout::PoolLayout;
-use crate::nginx::owner::{NamedPool, Stopped, Trust};
+use crate::nginx::owner::{Stopped, Trust};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
 use crate::target::lines::CaughtLine;
@@ -22,7 +23,7 @@ pub struct Reading {
     /// Lists of each possible pool.
     pub lists: FxHashMap<Addr, PoolLists>,
     /// Pools that roots led to.
-    pub named: Vec<NamedPool>,
+    pub found: Found,
     /// What the finders could not find, one sentence each.
     pub problems: Vec<String>,
 }
@@ -101,7 +102,7 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
     }
 
     fn read_owners<C: Memory>(&self, source: &Source<'_, B, C>, heap: HeapReading<PoolScanner>) -> Reading {
-        let mut reading = Reading { heap, lists: FxHashMap::default(), named: Vec::new(), problems: Vec::new() };
+        let mut reading = Reading { heap, lists: FxHashMap::default(), found: Found::default(), problems: Vec::new() };
         if let Some(nginx) = self.nginx {
             self.read_lists(source.chase, &mut reading);
             self.find_owners(nginx, source.chase, &mut reading);
@@ -112,25 +113,30 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
     fn read_lists(&self, cache: &impl Memory, reading: &mut Reading) {
         // A pool in a chunk that was freed since is followed for nothing. There are hardly any: the first words of a free
         // chunk are links, where a pool has the bounds by which it is known. To look up each one's state would take longer.
-        for pool in reading.heap.visitors.iter().flat_map(|scanner| &scanner.pools) {
+        let pools = || reading.heap.visitors.iter().flat_map(|scanner| &scanner.pools);
+        reading.lists.reserve(pools().count());
+        for pool in pools() {
             reading.lists.insert(pool.address, read_lists(cache, &self.pools, pool));
         }
     }
 
     fn find_owners(&self, nginx: &Nginx, cache: &impl Memory, reading: &mut Reading) {
-        let target = Stopped { chase: cache, bulk: self.memory };
+        let target = Stopped::new(cache, self.memory);
         // Before the stop they agreed with memory that could change while it was read.
         if let Some(Err(problem)) = nginx.built_in.as_ref().map(|built_in| built_in.check(cache)) {
             reading.problems.push(format!("owners were not looked for: {problem}"));
             return;
         }
+        // Most pools have one name, of some twenty bytes. More room is made where that is too little.
+        let pools = reading.lists.len() + reading.lists.len() / 8;
+        reading.found = Found::with_room(Room { pools, text: pools * 20 });
         for finder in &nginx.finders {
-            if let Err(error) = finder.find(&target, &mut reading.named) {
+            if let Err(error) = finder.find(&target, &mut reading.found) {
                 reading.problems.push(format!("{} could not be looked through to the end: {error}", finder.what()));
             }
         }
         if nginx.built_in.is_some() {
-            reading.named.iter_mut().for_each(|named| named.trust = named.trust.max(Trust::BuiltInPath));
+            reading.found.pools.iter_mut().for_each(|found| found.trust = found.trust.max(Trust::BuiltInPath));
         }
     }
 }

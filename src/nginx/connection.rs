@@ -1,32 +1,19 @@
 //! Connections, and through them all that a client or a server keeps alive: requests, HTTP/2 and HTTP/3 streams, sessions.
 
+use super::found::Found;
 use super::look::{Known, Look};
-use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, Stopped};
-use crate::addr::Addr;
-
-/// More connections than this are not believed.
-const MAX_CONNECTIONS: u64 = 64 << 20;
+use super::owner::{NginxModule, OwnerError, OwnerFinder, Stopped};
+use super::slots::ConnectionArray;
 
 struct ConnectionFinder {
-    /// The variable `ngx_cycle`, a pointer.
-    cycle: Addr,
-    connections: u64,
-    count: u64,
-    free: u64,
+    array: ConnectionArray,
     known: Known,
 }
 
 /// Looks for the pools of connections, requests, sessions and upstream peers.
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
-    let Some(cycle) = nginx.variable("ngx_cycle") else { return Ok(None) };
-    let layout = nginx.layout("ngx_cycle_s")?;
-    Ok(Some(Box::new(ConnectionFinder {
-        cycle,
-        connections: layout.offset("connections")?,
-        count: layout.offset("connection_n")?,
-        free: layout.offset("free_connections")?,
-        known: Known::of(nginx)?,
-    })))
+    let Some(array) = ConnectionArray::of(nginx)? else { return Ok(None) };
+    Ok(Some(Box::new(ConnectionFinder { array, known: Known::of(nginx)? })))
 }
 
 impl OwnerFinder for ConnectionFinder {
@@ -34,36 +21,23 @@ impl OwnerFinder for ConnectionFinder {
         "connections"
     }
 
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
-        let cycle = target.chase.read_pointer(self.cycle)?;
-        let first = target.chase.read_pointer(cycle + self.connections)?;
-        let count = target.chase.read_u64(cycle + self.count)?;
-        if first.is_null() {
-            // A master knows how many its workers are to have, and has none itself.
-            return Ok(());
-        }
-        if count > MAX_CONNECTIONS {
-            return Err(OwnerError::Implausible(format!("ngx_cycle->connections holds {count} connections")));
-        }
-        let layout = &self.known.layout;
-        let connections = layout.read_all(target.bulk, first, count)?;
-        let free_list = target.chase.read_pointer(cycle + self.free)?;
-        let (is_free, problem) = layout.free_ones(&connections, first, free_list);
-        let look = Look::new(&self.known, target.chase, first, &connections);
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError> {
+        let Some(slots) = target.slots(&self.array)? else { return Ok(()) };
+        let Found { pools, texts } = found;
+        let look = Look::new(&self.known, &self.array.layout, (target.chase, texts), slots);
         let mut late = Vec::new();
-        for (index, connection) in connections.iter().enumerate().filter(|(index, _)| !is_free[*index]) {
-            if !connection.pool.is_null() {
-                look.name(index, *connection, found, &mut late);
-            }
+        for (index, connection) in slots.used() {
+            look.name(index, *connection, pools, &mut late);
         }
-        found.append(&mut late);
-        problem.map_or(Ok(()), |problem| Err(OwnerError::Implausible(problem)))
+        pools.append(&mut late);
+        slots.problem.clone().map_or(Ok(()), |problem| Err(OwnerError::Implausible(problem)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::Addr;
     use crate::target::image::Image;
 
     const CYCLE: Addr = Addr(0x1000);
@@ -75,7 +49,7 @@ mod tests {
     }
 
     fn finder() -> ConnectionFinder {
-        ConnectionFinder { cycle: CYCLE, connections: 8, count: 16, free: 24, known: Known::of_test() }
+        ConnectionFinder { array: ConnectionArray::of_test(CYCLE), known: Known::of_test() }
     }
 
     /// Eight connections, each with a pool; the free list has these, in their order, and then leads to `end`.
@@ -100,8 +74,9 @@ mod tests {
     }
 
     fn find(image: &Image) -> (Vec<u64>, Result<(), OwnerError>) {
-        let mut found = Vec::new();
-        let answer = finder().find(&Stopped { chase: image, bulk: image }, &mut found);
+        let mut found = Found::default();
+        let answer = finder().find(&Stopped::new(image, image), &mut found);
+        let found = found.named();
         assert!(found.iter().all(|named| named.path.ends_with("].pool")));
         (found.iter().map(|named| (named.pool.0 - 0x50000) / 0x1000).collect(), answer)
     }
@@ -117,10 +92,10 @@ mod tests {
 
     #[test]
     fn a_connection_that_listens_is_a_client_s() {
-        let mut found = Vec::new();
+        let mut found = Found::default();
         let image = image(&[], Addr::NULL);
-        finder().find(&Stopped { chase: &image, bulk: &image }, &mut found).unwrap();
-        let kinds: Vec<&str> = found.iter().map(|named| named.kind.key).collect();
+        finder().find(&Stopped::new(&image, &image), &mut found).unwrap();
+        let kinds: Vec<&str> = found.pools.iter().map(|named| named.kind.key).collect();
         assert_eq!(kinds[..2], ["connection_other", "connection"]);
     }
 
@@ -144,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_count_that_cannot_be_is_an_error_and_costs_no_memory() {
-        for count in [9, 1 << 20, MAX_CONNECTIONS, MAX_CONNECTIONS + 1, u64::MAX] {
+        for count in [9, 1 << 20, 64 << 20, u64::MAX] {
             let mut image = image(&[], Addr::NULL);
             assert!(image.write_u64(CYCLE + 0x50, count));
             assert!(find(&image).1.is_err(), "{count}");

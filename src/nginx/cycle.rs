@@ -1,6 +1,7 @@
 //! The cycle: the pool that holds the configuration, and those of cycles that were replaced.
 
-use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
+use super::found::{Found, FoundPool, Path};
+use super::owner::{NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
 use crate::addr::Addr;
 use crate::target::memory::Memory;
 
@@ -42,15 +43,15 @@ impl OwnerFinder for CycleFinder {
         "cycles"
     }
 
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError> {
         let memory = target.chase;
         let cycle = memory.read_pointer(self.cycle)?;
         let pool = memory.read_pointer(cycle + self.pool)?;
-        found.push(NamedPool::plain(pool, &CYCLE, "ngx_cycle->pool".to_owned()));
+        found.pools.push(FoundPool::plain(pool, &CYCLE, Path::fixed("ngx_cycle->pool")));
         if let Some(temp_pool) = self.temp_pool {
             let pool = memory.read_pointer(temp_pool)?;
             if !pool.is_null() {
-                found.push(NamedPool::plain(pool, &OLD_CYCLE, "ngx_temp_pool".to_owned()));
+                found.pools.push(FoundPool::plain(pool, &OLD_CYCLE, Path::fixed("ngx_temp_pool")));
             }
         }
         self.find_old_cycles(memory, found)
@@ -59,7 +60,7 @@ impl OwnerFinder for CycleFinder {
 
 impl CycleFinder {
     /// Only a process without a master keeps old cycles until their connections have closed.
-    fn find_old_cycles(&self, memory: &dyn Memory, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
+    fn find_old_cycles(&self, memory: &dyn Memory, found: &mut Found) -> Result<(), OwnerError> {
         let Some(array) = self.old_cycles else { return Ok(()) };
         let elements = memory.read_pointer(array + self.elements)?;
         let count = memory.read_u64(array + self.count)?;
@@ -71,8 +72,8 @@ impl CycleFinder {
             // A cycle whose last connection has closed leaves a null in its place.
             if !cycle.is_null() {
                 let pool = memory.read_pointer(cycle + self.pool)?;
-                let path = format!("((ngx_cycle_t **) ngx_old_cycles.elts)[{slot}]->pool");
-                found.push(NamedPool::plain(pool, &OLD_CYCLE, path));
+                let path = Path::through("((ngx_cycle_t **) ngx_old_cycles.elts)[", slot, "]->pool");
+                found.pools.push(FoundPool::plain(pool, &OLD_CYCLE, path));
             }
         }
         Ok(())

@@ -5,9 +5,11 @@
 //! connection holds a reference until its own pool dies: one long-lived connection keeps a whole generation, whose size
 //! follows from the number of servers.
 
+use super::fields::checked_size;
+use super::found::{Found, FoundPool, Label, Path};
 use super::http_conf::MainConfiguration;
-use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
-use super::text::read_name;
+use super::owner::{NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
+use super::text::Texts;
 use crate::addr::Addr;
 use crate::debug::Layout;
 use crate::target::memory::{Memory, word_at};
@@ -56,15 +58,13 @@ pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, Ow
     let main = layout("ngx_http_dyups_main_conf_t")?;
     let host = layout("ngx_http_upstream_srv_conf_s")?;
     let server: &Layout = &*layout("ngx_http_dyups_srv_conf_t")?;
-    if server.size == 0 {
-        return Err(OwnerError::Implausible("ngx_http_dyups_srv_conf_t has no size in the debug info".to_owned()));
-    }
+    let size = checked_size("ngx_http_dyups_srv_conf_t", server.size)?;
     Ok(Some(Box::new(DyupsFinder {
         main: configuration,
         elements: main.offset("dy_upstreams.elts")?,
         count: main.offset("dy_upstreams.nelts")?,
         upstream: UpstreamLayout {
-            size: server.size,
+            size,
             references: server.offset("ref")?,
             deleted: server.offset("deleted")?,
             pool: server.offset("pool")?,
@@ -80,7 +80,7 @@ impl OwnerFinder for DyupsFinder {
         "dyups upstreams"
     }
 
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError> {
         let memory = target.chase;
         let Some(main) = self.main.read(memory)? else { return Ok(()) };
         let elements = memory.read_pointer(main + self.elements)?;
@@ -91,7 +91,7 @@ impl OwnerFinder for DyupsFinder {
         let mut bytes = vec![0; self.upstream.size as usize];
         for slot in 0..count {
             memory.read(elements + slot * self.upstream.size, &mut bytes)?;
-            found.extend(self.upstream.named_pool(memory, &bytes, slot));
+            found.pools.extend(self.upstream.named_pool(memory, &bytes, slot, &found.texts));
         }
         Ok(())
     }
@@ -99,9 +99,11 @@ impl OwnerFinder for DyupsFinder {
 
 /// The path to the array; a slot's number in brackets follows.
 pub const PATH: &str = "ngx_cycle->conf_ctx[ngx_http_module].main_conf[ngx_http_dyups_module]->dy_upstreams";
+/// The same with the bracket.
+const THROUGH: &str = "ngx_cycle->conf_ctx[ngx_http_module].main_conf[ngx_http_dyups_module]->dy_upstreams[";
 
 impl UpstreamLayout {
-    fn named_pool(&self, memory: &dyn Memory, bytes: &[u8], slot: u64) -> Option<NamedPool> {
+    fn named_pool(&self, memory: &dyn Memory, bytes: &[u8], slot: u64, texts: &Texts) -> Option<FoundPool> {
         let pool = Addr(word_at(bytes, self.pool));
         let deleted = word_at(bytes, self.deleted);
         if pool.is_null() || deleted == STATE_DELETED {
@@ -114,19 +116,19 @@ impl UpstreamLayout {
             (STATE_DELETING, _) => (&DELETING, "deleting"),
             _ => (&LIVE, "live"),
         };
-        Some(NamedPool {
-            name: self.name(memory, Addr(word_at(bytes, self.upstream))),
+        Some(FoundPool {
+            name: self.name(memory, Addr(word_at(bytes, self.upstream)), texts),
             state: Some(state),
             references,
             reference_counter: references.map(|_| counter),
             slot: Some(slot),
-            ..NamedPool::plain(pool, kind, format!("{PATH}[{slot}].pool"))
+            ..FoundPool::plain(pool, kind, Path::through(THROUGH, slot, "].pool"))
         })
     }
 
-    fn name(&self, memory: &dyn Memory, upstream: Addr) -> Option<String> {
+    fn name(&self, memory: &dyn Memory, upstream: Addr, texts: &Texts) -> Option<Label> {
         let length = memory.read_u64(upstream + self.host_length).ok()?;
         let data = memory.read_pointer(upstream + self.host_data).ok()?;
-        read_name(memory, data, length)
+        texts.read(memory, (length, data)).map(Label::plain)
     }
 }

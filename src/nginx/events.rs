@@ -5,10 +5,13 @@
 //! `ngx_event_posted.c`). Those of connections are known by their connections; of any other, what its `data` points to
 //! tells whose it is.
 
+use super::fields::checked_size;
+use super::found::{Facts, Found, FoundPool, Path};
 use super::lua::{LuaTimers, PENDING};
-use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFacts, OwnerFinder, OwnerKind, Stopped, Trust};
-use crate::addr::{Addr, AddrRange};
-use crate::target::memory::{Fault, Memory, word_at};
+use super::owner::{NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped, Trust};
+use super::slots::ConnectionArray;
+use crate::addr::Addr;
+use crate::target::memory::{Memory, word_at};
 
 /// A pool that is kept by a timer alone.
 pub const TIMER: OwnerKind = OwnerKind { key: "timer", label: "pool that only a timer keeps", unit: None };
@@ -58,37 +61,17 @@ struct EventLayout {
     sentinel: u64,
 }
 
-/// Where the array of connections is described.
-struct ConnectionArray {
-    cycle: Addr,
-    connections: u64,
-    count: u64,
-    size: u64,
-}
-
 /// Looks for pools that timers and posted events lead to.
 pub fn finder(nginx: NginxModule<'_>) -> Result<Option<Box<dyn OwnerFinder>>, OwnerError> {
-    let Some(cycle) = nginx.variable("ngx_cycle") else { return Ok(None) };
+    let Some(connections) = ConnectionArray::of(nginx)? else { return Ok(None) };
     let tree = nginx.variable("ngx_event_timer_rbtree");
     let queues: Vec<_> = QUEUES.iter().filter_map(|name| Some((*name, nginx.variable(name)?))).collect();
     if tree.is_none() && queues.is_empty() {
         return Ok(None);
     }
-    let cycle_layout = nginx.layout("ngx_cycle_s")?;
     let layout = EventLayout::new(nginx)?;
     let lua = LuaTimers::of(nginx, layout.size)?;
-    Ok(Some(Box::new(EventFinder {
-        tree,
-        queues,
-        layout,
-        connections: ConnectionArray {
-            cycle,
-            connections: cycle_layout.offset("connections")?,
-            count: cycle_layout.offset("connection_n")?,
-            size: nginx.layout("ngx_connection_s")?.size,
-        },
-        lua,
-    })))
+    Ok(Some(Box::new(EventFinder { tree, queues, layout, connections, lua })))
 }
 
 impl OwnerFinder for EventFinder {
@@ -96,13 +79,13 @@ impl OwnerFinder for EventFinder {
         "timers and posted events"
     }
 
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError> {
         let memory = target.chase;
         let connections = self.connections.range(memory)?;
         let mut outcome = Ok(());
-        let mut add = |what: &str, kind, events: Result<(), String>, waiting: Vec<Event>| {
+        let mut add = |what: &'static str, kind, events: Result<(), String>, waiting: Vec<Event>| {
             for event in waiting.iter().filter(|event| !connections.contains(event.data)) {
-                self.name(memory, what, kind, event, found);
+                self.name(memory, what, kind, event, &mut found.pools);
             }
             if let Err(problem) = events {
                 outcome = Err(OwnerError::Implausible(format!("{what}: {problem}")));
@@ -126,39 +109,29 @@ impl EventFinder {
     fn name(
         &self,
         memory: &dyn Memory,
-        what: &str,
+        what: &'static str,
         kind: &'static OwnerKind,
         event: &Event,
-        found: &mut Vec<NamedPool>,
+        found: &mut Vec<FoundPool>,
     ) {
-        let facts = || OwnerFacts { handler: Some(event.handler), ..OwnerFacts::default() };
+        let facts = Facts { handler: Some(event.handler), ..Facts::default() };
         if let Some((pool, trust)) = self.lua.as_ref().and_then(|lua| lua.pool_of(memory, event)) {
-            let event = event.address;
-            let path = format!("{what}: ((ngx_http_lua_timer_ctx_t *) ((ngx_event_t *) {event})->data)->pool");
-            let keeper = Some(event);
-            found.push(NamedPool { trust, facts: facts(), keeper, ..NamedPool::plain(pool, &PENDING, path) });
+            let opening = ": ((ngx_http_lua_timer_ctx_t *) ((ngx_event_t *) ";
+            let path = Path::to_address(what, opening, event.address, ")->data)->pool");
+            let keeper = Some(event.address);
+            found.push(FoundPool { trust, facts, keeper, ..FoundPool::plain(pool, &PENDING, path) });
             return;
         }
-        let inside = |address, path| NamedPool {
+        let inside = |address, path| FoundPool {
             within: true,
             trust: Trust::InferredPath,
-            facts: facts(),
-            ..NamedPool::plain(address, kind, path)
+            facts,
+            ..FoundPool::plain(address, kind, path)
         };
         if !event.data.is_null() {
-            found.push(inside(event.data, format!("{what}->data")));
+            found.push(inside(event.data, Path::around("", what, "->data")));
         }
-        found.push(inside(event.address, what.to_owned()));
-    }
-}
-
-impl ConnectionArray {
-    fn range(&self, memory: &dyn Memory) -> Result<AddrRange, Fault> {
-        let cycle = memory.read_pointer(self.cycle)?;
-        let first = memory.read_pointer(cycle + self.connections)?;
-        let count = memory.read_u64(cycle + self.count)?;
-        let length = if first.is_null() { 0 } else { count.saturating_mul(self.size) };
-        Ok(AddrRange::sized(first, length))
+        found.push(inside(event.address, Path::fixed(what)));
     }
 }
 
@@ -173,7 +146,7 @@ impl EventLayout {
             return Err(OwnerError::Implausible("ngx_event_t does not embed what is listed".to_owned()));
         };
         Ok(EventLayout {
-            size: event.size,
+            size: checked_size("ngx_event_t", event.size)?,
             data: event.offset("data")?,
             handler: event.offset("handler")?,
             timer,
@@ -187,11 +160,19 @@ impl EventLayout {
         })
     }
 
-    fn event(&self, memory: &dyn Memory, address: Addr) -> Result<Event, String> {
-        let mut bytes = vec![0; self.data.max(self.handler) as usize + 8];
-        memory.read(address, &mut bytes).map_err(|fault| fault.to_string())?;
-        let word = |offset| Addr(word_at(&bytes, offset));
-        Ok(Event { address, handler: word(self.handler), data: word(self.data) })
+    /// The bytes of an event as far as anything of it counts. It is read once, for its links and all else.
+    fn bytes(&self) -> Vec<u8> {
+        let link = [self.left, self.right, self.parent].map(|offset| self.timer.saturating_add(offset));
+        let fields = [self.data, self.handler, self.queue.saturating_add(self.next)].into_iter().chain(link);
+        vec![0; fields.fold(0, u64::max).min(self.size).saturating_add(8) as usize]
+    }
+
+    /// Reads the event whose link lies at `link`, `offset` bytes behind its start.
+    fn read(&self, memory: &dyn Memory, link: Addr, offset: u64, bytes: &mut [u8]) -> Result<Event, String> {
+        let start = link.0.checked_sub(offset).map(Addr).ok_or_else(|| format!("no event can lie at {link}"))?;
+        memory.read(start, bytes).map_err(|fault| fault.to_string())?;
+        let word = |offset| Addr(word_at(bytes, offset));
+        Ok(Event { address: start, handler: word(self.handler), data: word(self.data) })
     }
 
     /// Every event in the tree. A child must point back to its parent, which is why no walk can lead in a circle.
@@ -199,7 +180,7 @@ impl EventLayout {
         let pointer = |address: Addr| memory.read_pointer(address).map_err(|fault| fault.to_string());
         let (root, sentinel) = (pointer(tree + self.root)?, pointer(tree + self.sentinel)?);
         let mut waiting = vec![(root, None)];
-        let mut bytes = vec![0; self.left.max(self.right).max(self.parent) as usize + 8];
+        let mut bytes = self.bytes();
         while let Some((node, parent)) = waiting.pop() {
             // Before the first timer is set up there is neither.
             if node == sentinel || node.is_null() {
@@ -208,8 +189,8 @@ impl EventLayout {
             if events.len() >= MAX_EVENTS {
                 return Err(format!("there are more than {MAX_EVENTS} timers"));
             }
-            memory.read(node, &mut bytes).map_err(|fault| fault.to_string())?;
-            let word = |offset| Addr(word_at(&bytes, offset));
+            let event = self.read(memory, node, self.timer, &mut bytes)?;
+            let word = |offset: u64| Addr(word_at(&bytes, self.timer + offset));
             if parent.is_some_and(|parent| word(self.parent) != parent) {
                 return Err(format!("the timer at {node} does not point back to where it was found"));
             }
@@ -218,16 +199,15 @@ impl EventLayout {
                 return Err(format!("the timer at {node} leads in a circle"));
             }
             waiting.extend([(left, Some(node)), (right, Some(node))]);
-            let start = node.0.checked_sub(self.timer).ok_or_else(|| format!("no timer can lie at {node}"))?;
-            events.push(self.event(memory, Addr(start))?);
+            events.push(event);
         }
         Ok(())
     }
 
     /// Every event in a queue, whose head lies at `head`.
     fn posted(&self, memory: &dyn Memory, head: Addr, events: &mut Vec<Event>) -> Result<(), String> {
-        let next = |link: Addr| memory.read_pointer(link + self.next).map_err(|fault| fault.to_string());
-        let mut link = next(head)?;
+        let mut link = memory.read_pointer(head + self.next).map_err(|fault| fault.to_string())?;
+        let mut bytes = self.bytes();
         // A circle that the head is not part of comes by the same link before twice as many steps are taken (Brent).
         let mut mark = (Addr::NULL, 1);
         // It is all zeroes in a process that runs no events.
@@ -238,9 +218,8 @@ impl EventLayout {
             if events.len() == mark.1 {
                 mark = (link, events.len() * 2);
             }
-            let start = link.0.checked_sub(self.queue).ok_or_else(|| format!("no event can lie at {link}"))?;
-            events.push(self.event(memory, Addr(start))?);
-            link = next(link)?;
+            events.push(self.read(memory, link, self.queue, &mut bytes)?);
+            link = Addr(word_at(&bytes, self.queue + self.next));
         }
         Ok(())
     }

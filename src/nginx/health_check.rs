@@ -2,8 +2,9 @@
 //! connection that it is checked by.
 
 use super::fields::{Fields, Text, pointer};
-use super::owner::{NamedPool, NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
-use super::text::read_name;
+use super::found::{Found, FoundPool, Label, Path};
+use super::owner::{NginxModule, OwnerError, OwnerFinder, OwnerKind, Stopped};
+use super::text::Texts;
 use super::upstream::string;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
@@ -51,7 +52,7 @@ impl OwnerFinder for HealthCheckFinder {
         "health checks"
     }
 
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError> {
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError> {
         let memory = target.chase;
         let all = memory.read_pointer(self.all)?;
         if all.is_null() {
@@ -67,9 +68,11 @@ impl OwnerFinder for HealthCheckFinder {
             // One that was not checked yet, or is checked by another worker, has no pool.
             let pool = memory.read_pointer(peer + self.pool)?;
             if !pool.is_null() {
-                let path = format!("((ngx_http_upstream_check_peer_t *) check_peers_ctx->peers.elts)[{slot}].pool");
-                let name = self.name(memory, peer);
-                found.push(NamedPool { name, slot: Some(slot), ..NamedPool::plain(pool, &HEALTH_CHECK, path) });
+                let path =
+                    Path::through("((ngx_http_upstream_check_peer_t *) check_peers_ctx->peers.elts)[", slot, "].pool");
+                let name = self.name(memory, peer, &found.texts);
+                let plain = FoundPool::plain(pool, &HEALTH_CHECK, path);
+                found.pools.push(FoundPool { name, slot: Some(slot), ..plain });
             }
         }
         Ok(())
@@ -77,10 +80,9 @@ impl OwnerFinder for HealthCheckFinder {
 }
 
 impl HealthCheckFinder {
-    fn name(&self, memory: &dyn Memory, peer: Addr) -> Option<String> {
+    fn name(&self, memory: &dyn Memory, peer: Addr, texts: &Texts) -> Option<Label> {
         let name = pointer(memory, peer, self.upstream_name)?;
-        let (length, data) = self.text?.read(memory, name)?;
-        read_name(memory, data, length)
+        texts.read(memory, self.text?.read(memory, name)?).map(Label::plain)
     }
 }
 
@@ -109,9 +111,9 @@ mod tests {
             upstream_name: None,
             text: None,
         };
-        let mut found = Vec::new();
-        let answer = finder.find(&Stopped { chase: &image, bulk: &image }, &mut found);
-        (found.iter().map(|named| (named.pool.0, named.slot)).collect(), answer.is_ok())
+        let mut found = Found::default();
+        let answer = finder.find(&Stopped::new(&image, &image), &mut found);
+        (found.pools.iter().map(|named| (named.pool.0, named.slot)).collect(), answer.is_ok())
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct Lists {
 }
 
 /// A stream that is not closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {
     /// Its number.
     pub id: Option<u64>,
@@ -56,8 +56,8 @@ pub struct Stream {
     pub request: Addr,
     /// The pool of its header.
     pub header: Option<Addr>,
-    /// The path to it from the connection.
-    pub path: String,
+    /// The list that it is in, and how many nodes of the list come before its own.
+    pub place: (u64, usize),
 }
 
 impl Http2Layout {
@@ -128,28 +128,21 @@ impl Http2Layout {
             let chain = nodes(first, left, |node| pointer(memory, node, Some(self.next)));
             for (depth, node) in chain.enumerate() {
                 left -= 1;
-                let stream = self.stream(memory, node, || path(list, depth));
+                let stream = self.stream(memory, node, (list, depth));
                 stream.into_iter().for_each(&mut found);
             }
         }
     }
 
     /// The stream of a node; one that was closed is kept for a while without.
-    fn stream(&self, memory: &dyn Memory, node: Addr, path: impl FnOnce() -> String) -> Option<Stream> {
+    fn stream(&self, memory: &dyn Memory, node: Addr, place: (u64, usize)) -> Option<Stream> {
         let stream = pointer(memory, node, Some(self.stream))?;
         Some(Stream {
             id: word(memory, node, self.id),
             request: pointer(memory, stream, Some(self.request))?,
             header: pointer(memory, stream, self.stream_pool),
-            path: path(),
+            place,
         })
-    }
-}
-
-fn path(list: u64, depth: usize) -> String {
-    match depth {
-        0..4 => format!("streams_index[{list}]{}->stream", "->index".repeat(depth)),
-        _ => format!("streams_index[{list}](->index){{{depth}}}->stream"),
     }
 }
 
@@ -230,12 +223,5 @@ mod tests {
     fn a_list_that_leads_in_a_circle_or_nowhere_ends() {
         assert!(ids(&image(0x2400)).len() <= 8);
         assert_eq!(ids(&image(0xdead_0000)).len(), 2);
-    }
-
-    #[test]
-    fn paths_name_the_list_and_the_place_in_it() {
-        assert_eq!(path(3, 0), "streams_index[3]->stream");
-        assert_eq!(path(0, 2), "streams_index[0]->index->index->stream");
-        assert_eq!(path(1, 70), "streams_index[1](->index){70}->stream");
     }
 }

@@ -6,6 +6,7 @@ use super::fields::{Fields, pointer};
 use super::http_conf::MainConfiguration;
 use super::owner::{NginxModule, OwnerError, OwnerKind};
 use super::scene::Scene;
+use super::text::TextRef;
 use super::upstream::UpstreamLayout;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
@@ -56,7 +57,7 @@ impl KeepaliveLayout {
     }
 
     /// The upstream whose cache it is.
-    pub fn name(&self, scene: &Scene<'_>, upstreams: &UpstreamLayout, item: Addr) -> Option<String> {
+    pub fn name(&self, scene: &Scene<'_>, upstreams: &UpstreamLayout, item: Addr) -> Option<TextRef> {
         let cache = pointer(scene.memory, item, self.configuration)?;
         let names = self.names.as_ref()?;
         let caches = scene.caches.get_or_init(|| names.caches(scene.memory).unwrap_or_default());

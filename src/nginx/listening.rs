@@ -1,11 +1,10 @@
 //! Listening sockets: where a client's connection came in.
 
 use super::fields::{Bits, Fields, Text, is_set};
-use super::memo::Memo;
 use super::owner::NginxModule;
-use super::text::read_name;
+use super::scene::Scene;
+use super::text::TextRef;
 use crate::addr::Addr;
-use crate::target::memory::Memory;
 
 /// Fields of `ngx_listening_t`.
 pub struct ListeningLayout {
@@ -14,10 +13,10 @@ pub struct ListeningLayout {
 }
 
 /// What a listening socket is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Listener {
     /// Its address as nginx writes it: `127.0.0.1:8080`, `unix:/run/nginx.sock`.
-    pub name: Option<String>,
+    pub name: Option<TextRef>,
     /// True if clients speak QUIC.
     pub is_quic: bool,
 }
@@ -36,15 +35,13 @@ impl ListeningLayout {
     }
 
     /// The socket at `listening`. There are few, and many connections came in through each.
-    pub fn listener(&self, memory: &dyn Memory, known: &Memo<Listener>, listening: Addr) -> Listener {
-        known.get(listening, || self.read(memory, listening))
-    }
-
-    fn read(&self, memory: &dyn Memory, listening: Addr) -> Listener {
-        let text = self.address.and_then(|address| address.read(memory, listening));
-        Listener {
-            name: text.and_then(|(length, data)| read_name(memory, data, length)),
-            is_quic: is_set(memory, listening, self.quic),
-        }
+    pub fn listener(&self, scene: &Scene<'_>, listening: Addr) -> Listener {
+        scene.listeners.get(listening, || Listener {
+            name: self
+                .address
+                .and_then(|address| address.read(scene.memory, listening))
+                .and_then(|text| scene.text(text)),
+            is_quic: is_set(scene.memory, listening, self.quic),
+        })
     }
 }

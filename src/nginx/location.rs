@@ -1,9 +1,9 @@
 //! Locations: the name of what an HTTP request is for.
 
 use super::fields::{Bits, Fields, Text, is_set, pointer};
-use super::memo::Memo;
+use super::found::Label;
 use super::owner::NginxModule;
-use super::text::read_name;
+use super::scene::Scene;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
 
@@ -45,31 +45,25 @@ impl LocationLayout {
 
     /// The name of the location that the configurations at `loc_conf` are of, `index` being the place of the one that has it.
     /// There are few, and many requests are for each.
-    pub fn name(
-        &self,
-        memory: &dyn Memory,
-        known: &Memo<Option<String>>,
-        loc_conf: Addr,
-        index: u64,
-    ) -> Option<String> {
-        let configuration = pointer(memory, loc_conf, index.checked_mul(8))?;
-        known.get(configuration, || self.read(memory, configuration))
+    pub fn name(&self, scene: &Scene<'_>, loc_conf: Addr, index: u64) -> Option<Label> {
+        let configuration = pointer(scene.memory, loc_conf, index.checked_mul(8))?;
+        scene.locations.get(configuration, || self.read(scene, configuration))
     }
 
     /// The location as it is configured, without the braces: `location = /x`, `location ~ \.php$`, `location @named`.
     /// Whether a regular expression heeds case is not kept by nginx. `None` outside any location.
-    fn read(&self, memory: &dyn Memory, configuration: Addr) -> Option<String> {
-        let (length, data) = self.name?.read(memory, configuration)?;
-        let name = read_name(memory, data, length)?;
-        let modifier = if pointer(memory, configuration, self.regex).is_some() {
-            "~ "
+    fn read(&self, scene: &Scene<'_>, configuration: Addr) -> Option<Label> {
+        let memory = scene.memory;
+        let text = scene.text(self.name?.read(memory, configuration)?)?;
+        let before = if pointer(memory, configuration, self.regex).is_some() {
+            "location ~ "
         } else if is_set(memory, configuration, self.exact_match) {
-            "= "
+            "location = "
         } else if is_set(memory, configuration, self.no_regex) {
-            "^~ "
+            "location ^~ "
         } else {
-            ""
+            "location "
         };
-        Some(format!("location {modifier}{name}"))
+        Some(Label { before, text })
     }
 }

@@ -1,10 +1,13 @@
 //! Owners: typed roots that lead to pools, and what each kind of owner means to an operator.
 
 use super::builtin::BuiltIn;
+use super::found::Found;
+use super::slots::{ConnectionArray, Slots};
 use crate::addr::{Addr, AddrRange, LoadBias};
 use crate::debug::{DebugError, DebugInfo, Layout, MissingField};
 use crate::target::memory::{Fault, Memory};
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -202,6 +205,27 @@ pub struct Stopped<'a> {
     pub chase: &'a dyn Memory,
     /// For reading large arrays front to back.
     pub bulk: &'a dyn Memory,
+    /// All connections, once a finder has asked for them.
+    slots: OnceCell<Option<Slots>>,
+}
+
+impl<'a> Stopped<'a> {
+    /// Nothing was read yet.
+    pub fn new(chase: &'a dyn Memory, bulk: &'a dyn Memory) -> Stopped<'a> {
+        Stopped { chase, bulk, slots: OnceCell::new() }
+    }
+
+    /// All connections, read once for all finders; `None` if the process has none, as a master.
+    ///
+    /// # Errors
+    /// [`OwnerError`] if they cannot be read.
+    pub fn slots(&self, array: &ConnectionArray) -> Result<Option<&Slots>, OwnerError> {
+        if let Some(known) = self.slots.get() {
+            return Ok(known.as_ref());
+        }
+        let slots = array.read(self.chase, self.bulk)?;
+        Ok(self.slots.get_or_init(|| slots).as_ref())
+    }
 }
 
 /// Looks for one kind of owner. Made before the stop, with all that debug info can tell; used while the target stands
@@ -210,11 +234,12 @@ pub trait OwnerFinder: Send + Sync {
     /// What it looks for, in the plural: "connections".
     fn what(&self) -> &'static str;
 
-    /// Adds the pools it finds. What was found before an error stays.
+    /// Notes the pools it finds. What was found before an error stays. It runs while the target stands still, so that it is
+    /// to read and to note; strings are made of that later ([`Found::named`]).
     ///
     /// # Errors
     /// [`OwnerError`] if it could not look to the end.
-    fn find(&self, target: &Stopped<'_>, found: &mut Vec<NamedPool>) -> Result<(), OwnerError>;
+    fn find(&self, target: &Stopped<'_>, found: &mut Found) -> Result<(), OwnerError>;
 }
 
 /// Makes a finder; `None` if the binary has no such owners.

@@ -5,15 +5,15 @@
 //! pool of their main request; `data` is the one whose turn it is to send.
 
 use super::builtin::RequestProof;
-use super::fields::{Bits, Fields, Text, is_set, pointer, word};
+use super::fields::{Bits, Fields, Record, RecordBytes, Text};
+use super::found::{Facts, Label};
 use super::handlers::{Handlers, READING_BODY, READING_HEADERS, READING_LINE};
 use super::location::LocationLayout;
-use super::owner::{NginxModule, OwnerError, OwnerFacts, OwnerKind};
+use super::owner::{NginxModule, OwnerError, OwnerKind};
 use super::scene::Scene;
-use super::text::read_name;
-use super::upstream::UpstreamLayout;
+use super::upstream::{Upstream, UpstreamLayout};
 use crate::addr::Addr;
-use crate::target::memory::{Memory, word_at};
+use crate::target::memory::Memory;
 
 /// A request's own pool.
 pub const REQUEST: OwnerKind = OwnerKind { key: "request", label: "HTTP request", unit: None };
@@ -21,13 +21,13 @@ pub const REQUEST: OwnerKind = OwnerKind { key: "request", label: "HTTP request"
 /// `NGX_HTTP_MODULE`, with which every request begins: "HTTP" (nginx `src/http/ngx_http_config.h`).
 const SIGNATURE: u32 = 0x5054_5448;
 
-/// The first bytes of a request hold what is always wanted, and are read in one go. They are no more than this.
+/// The first bytes of a request hold what is always wanted. They are no more than this.
 const LONGEST_HEAD: u64 = 256;
 
 /// Offsets in `ngx_http_request_t`.
 pub struct RequestLayout {
-    /// How many bytes from its start hold the four fields below.
-    head: usize,
+    /// What is read at once.
+    record: Record,
     signature: u64,
     connection: u64,
     pool: u64,
@@ -65,25 +65,41 @@ pub struct Request {
     pub pool: Addr,
     /// Its upstream side; null if there is none.
     pub upstream: Addr,
-    /// True if more than its start is as the layout says.
-    is_proven: bool,
     /// The configurations of its location.
     loc_conf: Option<Addr>,
     /// What is called when there is something to read.
     read_handler: Option<Addr>,
     /// What is called when something can be written.
     write_handler: Option<Addr>,
+    /// `None` if more than its start is not as the layout says.
+    rest: Option<Rest>,
+}
+
+/// What lies further behind in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Rest {
+    main: Option<Addr>,
+    /// Seconds since 1970, and milliseconds of the last one.
+    start: Option<(u64, u64)>,
+    version: Option<u64>,
+    stream: Option<Addr>,
+    reads_body: bool,
+    is_blocked: bool,
+    /// What it says that it is at.
+    stated: Option<&'static str>,
+    /// Length and place of what was asked for.
+    uri: Option<(u64, Addr)>,
 }
 
 /// What can be told of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestWords {
     /// The location that it is for.
-    pub name: Option<String>,
+    pub name: Option<Label>,
     /// What it is doing.
     pub state: Option<&'static str>,
     /// The rest.
-    pub facts: OwnerFacts,
+    pub facts: Facts,
 }
 
 impl RequestLayout {
@@ -105,28 +121,33 @@ impl RequestLayout {
             return Err(OwnerError::Implausible(problem));
         }
         let proof = nginx.built_in.map(|_| RequestProof::new(&request)).transpose()?;
-        let stated = optional.bits("http_state").zip(optional.offset("request_line.len"));
-        // These lie before those in every known version; where they do not, they are left out.
-        let near = |field| optional.offset(field).filter(|offset| *offset <= last);
+        let stated = optional.bits("http_state").zip(optional.offset("request_line.len")).filter(|_| proof.is_some());
+        let uri = optional.text("unparsed_uri").filter(|_| nginx.show_clients);
+        let words = ["main", "loc_conf", "read_event_handler", "write_event_handler", "start_sec", "start_msec"];
+        let words = words.into_iter().chain(["http_version", "stream"]).map(|field| optional.offset(field));
+        let bits = ["reading_body", "blocked"].map(|field| optional.bits(field).map(Bits::offset));
+        let bits = bits.into_iter().chain([stated.map(|(state, _)| state.offset()), stated.map(|(_, line)| line)]);
+        let texts = uri.into_iter().flat_map(Text::offsets).map(Some);
+        let always = [signature, connection, pool, upstream].map(Some);
         Ok(Some(RequestLayout {
-            head: last as usize + 8,
+            record: Record::of(always.into_iter().chain(words).chain(bits).chain(texts)),
             signature,
             connection,
             pool,
             upstream,
             main: optional.offset("main"),
-            loc_conf: near("loc_conf"),
-            read_handler: near("read_event_handler"),
-            write_handler: near("write_event_handler"),
+            loc_conf: optional.offset("loc_conf"),
+            read_handler: optional.offset("read_event_handler"),
+            write_handler: optional.offset("write_event_handler"),
             start_sec: optional.offset("start_sec"),
             start_msec: optional.offset("start_msec"),
             version: optional.offset("http_version"),
             stream: optional.offset("stream"),
             reading_body: optional.bits("reading_body"),
             blocked: optional.bits("blocked"),
-            stated: stated.filter(|_| proof.is_some()),
+            stated,
             proof,
-            uri: optional.text("unparsed_uri").filter(|_| nginx.show_clients),
+            uri,
             to_upstream: UpstreamLayout::of(nginx),
             location: LocationLayout::of(nginx),
         }))
@@ -136,7 +157,7 @@ impl RequestLayout {
     #[cfg(test)]
     pub fn of_test() -> RequestLayout {
         RequestLayout {
-            head: 32,
+            record: Record::of([0, 8, 16, 24].map(Some)),
             signature: 0,
             connection: 8,
             pool: 16,
@@ -165,37 +186,42 @@ impl RequestLayout {
         if at.is_null() || memory.read_u32(at + self.signature).ok()? != SIGNATURE {
             return None;
         }
-        let mut bytes = [0; LONGEST_HEAD as usize];
-        let bytes = bytes.get_mut(..self.head)?;
-        memory.read(at, bytes).ok()?;
-        let word = |offset| Addr(word_at(bytes, offset));
-        let optional = |offset: Option<u64>| offset.map(word).filter(|address| !address.is_null());
-        Some(Request {
+        let is_proven = self.proof.as_ref().is_none_or(|proof| proof.agrees(memory, at));
+        self.record.read(memory, at, |bytes| Request {
             at,
-            connection: word(self.connection),
-            pool: word(self.pool),
-            upstream: word(self.upstream),
-            is_proven: self.proof.as_ref().is_none_or(|proof| proof.agrees(memory, at)),
-            loc_conf: optional(self.loc_conf),
-            read_handler: optional(self.read_handler),
-            write_handler: optional(self.write_handler),
+            connection: Addr(bytes.word(self.connection)),
+            pool: Addr(bytes.word(self.pool)),
+            upstream: Addr(bytes.word(self.upstream)),
+            loc_conf: bytes.pointer(self.loc_conf),
+            read_handler: bytes.pointer(self.read_handler),
+            write_handler: bytes.pointer(self.write_handler),
+            rest: is_proven.then(|| self.rest(bytes)),
         })
     }
 
-    /// True if the connection at `connection` is the request's to a server.
-    pub fn is_peer(&self, memory: &dyn Memory, request: Request, connection: Addr) -> bool {
-        !request.upstream.is_null() && self.to_upstream.connection(memory, request.upstream) == Some(connection)
+    /// What lies further behind.
+    fn rest(&self, bytes: &RecordBytes) -> Rest {
+        Rest {
+            main: bytes.pointer(self.main),
+            start: self.start_sec.zip(self.start_msec).map(|(sec, msec)| (bytes.word(sec), bytes.word(msec))),
+            version: self.version.map(|version| bytes.word(version)),
+            stream: bytes.pointer(self.stream),
+            reads_body: bytes.bit(self.reading_body) == Some(true),
+            is_blocked: bytes.bit(self.blocked) == Some(true),
+            stated: self.stated.and_then(|(state, line)| stated(bytes.bits(state), bytes.word(line))),
+            uri: bytes.text(self.uri),
+        }
     }
 
-    /// True if it came over HTTP/2.
-    pub fn is_stream(&self, memory: &dyn Memory, request: Request) -> bool {
-        request.is_proven && pointer(memory, request.at, self.stream).is_some()
+    /// The upstream side of a request, if the connection at `connection` is the one to its server.
+    pub fn peer(&self, memory: &dyn Memory, request: Request, connection: Addr) -> Option<Upstream> {
+        let upstream = self.to_upstream.read(memory, request.upstream)?;
+        (upstream.connection == Some(connection)).then_some(upstream)
     }
 
     /// The main request of one; itself, if that cannot be told.
     pub fn main(&self, memory: &dyn Memory, request: Request) -> Request {
-        let main = self.main.filter(|_| request.is_proven);
-        let main = pointer(memory, request.at, main).filter(|main| *main != request.at);
+        let main = request.rest().main.filter(|main| *main != request.at);
         let main = main.and_then(|main| self.read(memory, main));
         main.filter(|main| main.pool == request.pool).unwrap_or(request)
     }
@@ -209,51 +235,54 @@ impl RequestLayout {
             true => self.state(memory, main, handlers.state(write, read)),
             false => Some("waiting for subrequest"),
         };
-        let told = |offset: Option<u64>| word(memory, main.at, offset.filter(|_| main.is_proven));
-        let start = told(self.start_sec).zip(told(self.start_msec));
+        let names = main.loc_conf.zip(scene.location_index);
+        let rest = main.rest();
         RequestWords {
-            name: main
-                .loc_conf
-                .zip(scene.location_index)
-                .and_then(|(loc_conf, index)| self.location.name(memory, &scene.locations, loc_conf, index)),
+            name: names.and_then(|(loc_conf, index)| self.location.name(scene, loc_conf, index)),
             state,
-            facts: OwnerFacts {
-                protocol: told(self.version).and_then(protocol),
+            facts: Facts {
+                protocol: rest.version.and_then(protocol),
                 handler: handlers.in_force(write, read),
-                age_ms: start.and_then(|(seconds, rest)| scene.now.since_wall(seconds, rest)),
+                age_ms: rest.start.and_then(|(seconds, rest)| scene.now.since_wall(seconds, rest)),
                 client: None,
-                uri: self
-                    .uri
-                    .filter(|_| main.is_proven)
-                    .and_then(|uri| uri.read(memory, main.at))
-                    .and_then(|(length, data)| read_name(memory, data, length)),
+                uri: rest.uri.and_then(|uri| scene.text(uri)),
             },
         }
     }
 
     fn state(&self, memory: &dyn Memory, request: Request, by_handler: Option<&'static str>) -> Option<&'static str> {
-        let has_upstream = !request.upstream.is_null();
-        let stage = has_upstream.then(|| self.to_upstream.stage(memory, request.upstream)).flatten();
-        let is_set = |bits: Option<Bits>| is_set(memory, request.at, bits.filter(|_| request.is_proven));
-        if by_handler == Some(READING_BODY) || is_set(self.reading_body) {
+        let rest = request.rest();
+        if by_handler == Some(READING_BODY) || rest.reads_body {
             return Some(READING_BODY);
         }
-        let blocked = || is_set(self.blocked).then_some("waiting for a thread");
-        let stated = || self.stated(memory, request);
-        stage.map(|stage| stage.of_request()).or_else(blocked).or(by_handler).or_else(stated)
+        let upstream = self.to_upstream.read(memory, request.upstream);
+        let stage = upstream.and_then(|upstream| self.to_upstream.stage(memory, upstream));
+        let blocked = || rest.is_blocked.then_some("waiting for a thread");
+        stage.map(|stage| stage.of_request()).or_else(blocked).or(by_handler).or(rest.stated)
+    }
+}
+
+impl Request {
+    /// True if it came over HTTP/2.
+    pub fn is_stream(&self) -> bool {
+        self.rest().stream.is_some()
     }
 
-    /// What a request says that it is at (nginx `src/http/ngx_http_request.h`, `ngx_http_state_e`). Of these states nginx
-    /// only sets reading, processing and writing while a request exists; its first line is noted when it has come.
-    fn stated(&self, memory: &dyn Memory, request: Request) -> Option<&'static str> {
-        let (state, line) = self.stated.filter(|_| request.is_proven)?;
-        match state.read(memory, request.at)? {
-            1 if word(memory, request.at, Some(line))? == 0 => Some(READING_LINE),
-            1 => Some(READING_HEADERS),
-            2 => Some("processing"),
-            6 => Some("sending response"),
-            _ => None,
-        }
+    fn rest(&self) -> Rest {
+        self.rest.unwrap_or_default()
+    }
+}
+
+/// What a request says that it is at (nginx `src/http/ngx_http_request.h`, `ngx_http_state_e`). Of these states nginx
+/// only sets reading, processing and writing while a request exists; its first line, which has that length, is noted when
+/// it has come.
+fn stated(state: u64, line: u64) -> Option<&'static str> {
+    match (state, line) {
+        (1, 0) => Some(READING_LINE),
+        (1, _) => Some(READING_HEADERS),
+        (2, _) => Some("processing"),
+        (6, _) => Some("sending response"),
+        _ => None,
     }
 }
 

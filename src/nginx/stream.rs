@@ -5,7 +5,7 @@
 use super::fields::{Bits, Fields, Text, is_set, pointer};
 use super::owner::{NginxModule, OwnerKind};
 use super::scene::Scene;
-use super::text::read_name;
+use super::text::TextRef;
 use super::upstream::string;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
@@ -100,21 +100,17 @@ impl StreamLayout {
     }
 
     /// The upstream's name by its configuration, or else the server's address.
-    pub fn upstream_name(&self, scene: &Scene<'_>, session: Addr) -> Option<String> {
+    pub fn upstream_name(&self, scene: &Scene<'_>, session: Addr) -> Option<TextRef> {
         let memory = scene.memory;
         let upstream = pointer(memory, session, self.upstream)?;
         let configured = pointer(memory, upstream, self.configuration).and_then(|configuration| {
-            scene.upstreams.get(configuration, || {
-                let (length, data) = self.host?.read(memory, configuration)?;
-                read_name(memory, data, length)
-            })
+            scene.upstreams.get(configuration, || scene.text(self.host?.read(memory, configuration)?))
         });
         configured.or_else(|| {
             if !self.shows_clients && pointer(memory, upstream, self.resolved).is_some() {
                 return None;
             }
-            let (length, data) = self.text?.read(memory, pointer(memory, upstream, self.peer_name)?)?;
-            read_name(memory, data, length)
+            scene.text(self.text?.read(memory, pointer(memory, upstream, self.peer_name)?)?)
         })
     }
 }

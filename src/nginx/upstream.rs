@@ -1,16 +1,18 @@
 //! The upstream side of an HTTP request: how far it has come, and what the upstream is called
 //! (nginx `src/http/ngx_http_upstream.c`).
 
-use super::fields::{Bits, Fields, Text, pointer};
+use super::fields::{Bits, Fields, Record, Text, pointer};
 use super::handlers::UPGRADED;
 use super::owner::NginxModule;
 use super::scene::Scene;
-use super::text::read_name;
+use super::text::TextRef;
 use crate::addr::Addr;
 use crate::target::memory::Memory;
 
 /// Offsets in `ngx_http_upstream_t`, and on to the name of the upstream.
 pub struct UpstreamLayout {
+    /// What is read at once.
+    record: Record,
     peer_connection: Option<u64>,
     peer_name: Option<u64>,
     /// Set from the start of the upstream's work to its end.
@@ -28,6 +30,21 @@ pub struct UpstreamLayout {
     host: Option<Text>,
     /// A string on its own.
     text: Option<Text>,
+}
+
+/// What matters of an `ngx_http_upstream_t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream {
+    /// The connection to the server, if there is one.
+    pub connection: Option<Addr>,
+    peer_name: Option<Addr>,
+    cleanup: Option<Addr>,
+    resolved: Option<Addr>,
+    configuration: Option<Addr>,
+    upgrade: Option<bool>,
+    request_sent: Option<bool>,
+    request_body_sent: Option<bool>,
+    header_sent: Option<bool>,
 }
 
 /// How far it has come.
@@ -76,7 +93,12 @@ impl UpstreamLayout {
     /// Takes the offsets that there are.
     pub fn of(nginx: NginxModule<'_>) -> UpstreamLayout {
         let fields = Fields::of(nginx, "ngx_http_upstream_s");
+        let words = ["peer.connection", "peer.name", "cleanup", "resolved", "upstream"];
+        let words = words.map(|field| fields.offset(field));
+        let bits = ["upgrade", "request_sent", "request_body_sent", "header_sent"];
+        let bits = bits.map(|field| fields.bits(field).map(Bits::offset));
         UpstreamLayout {
+            record: Record::of(words.into_iter().chain(bits)),
             peer_connection: fields.offset("peer.connection"),
             peer_name: fields.offset("peer.name"),
             cleanup: fields.offset("cleanup"),
@@ -97,6 +119,7 @@ impl UpstreamLayout {
     #[cfg(test)]
     pub fn of_test() -> UpstreamLayout {
         UpstreamLayout {
+            record: Record::of([Some(0), Some(8)]),
             peer_connection: Some(0),
             peer_name: None,
             cleanup: Some(8),
@@ -113,52 +136,57 @@ impl UpstreamLayout {
         }
     }
 
-    /// The connection to the server, if there is one.
-    pub fn connection(&self, memory: &dyn Memory, upstream: Addr) -> Option<Addr> {
-        pointer(memory, upstream, self.peer_connection)
+    /// The upstream side at `at`; `None` if that is null or cannot be read.
+    pub fn read(&self, memory: &dyn Memory, at: Addr) -> Option<Upstream> {
+        if at.is_null() {
+            return None;
+        }
+        self.record.read(memory, at, |bytes| Upstream {
+            connection: bytes.pointer(self.peer_connection),
+            peer_name: bytes.pointer(self.peer_name),
+            cleanup: bytes.pointer(self.cleanup),
+            resolved: bytes.pointer(self.resolved),
+            configuration: bytes.pointer(self.configuration),
+            upgrade: bytes.bit(self.upgrade),
+            request_sent: bytes.bit(self.request_sent),
+            request_body_sent: bytes.bit(self.request_body_sent),
+            header_sent: bytes.bit(self.header_sent),
+        })
     }
 
     /// How far it has come; `None` before its start and after its end, and if that cannot be told.
-    pub fn stage(&self, memory: &dyn Memory, upstream: Addr) -> Option<Stage> {
-        let has = |bits: Option<Bits>| Some(bits?.read(memory, upstream)? != 0);
-        if has(self.upgrade) == Some(true) {
+    pub fn stage(&self, memory: &dyn Memory, upstream: Upstream) -> Option<Stage> {
+        if upstream.upgrade == Some(true) {
             return Some(Stage::Upgraded);
         }
-        pointer(memory, upstream, self.cleanup)?;
-        if self.connection(memory, upstream).is_none() {
-            let resolved = pointer(memory, upstream, self.resolved)?;
-            return pointer(memory, resolved, self.resolving).map(|_| Stage::Resolving);
+        upstream.cleanup?;
+        if upstream.connection.is_none() {
+            return pointer(memory, upstream.resolved?, self.resolving).map(|_| Stage::Resolving);
         }
-        if !has(self.request_sent)? {
+        if !upstream.request_sent? {
             return Some(Stage::Connecting);
         }
-        if has(self.request_body_sent) == Some(false) {
+        if upstream.request_body_sent == Some(false) {
             return Some(Stage::SendingRequest);
         }
-        Some(if has(self.header_sent)? { Stage::ReadingBody } else { Stage::ReadingHeader })
+        Some(if upstream.header_sent? { Stage::ReadingBody } else { Stage::ReadingHeader })
     }
 
     /// The upstream's name by its configuration, or else the server's address; not that of a server that was looked up for
     /// this request (`proxy_pass http://$http_host`), which the client may have chosen.
-    pub fn name(&self, scene: &Scene<'_>, upstream: Addr) -> Option<String> {
-        let configured = pointer(scene.memory, upstream, self.configuration);
-        let configured = configured.and_then(|configuration| self.configured_name(scene, configuration));
+    pub fn name(&self, scene: &Scene<'_>, upstream: Upstream) -> Option<TextRef> {
+        let configured = upstream.configuration.and_then(|configuration| self.configured_name(scene, configuration));
         configured.or_else(|| {
-            if !self.shows_clients && pointer(scene.memory, upstream, self.resolved).is_some() {
+            if !self.shows_clients && upstream.resolved.is_some() {
                 return None;
             }
-            let name = pointer(scene.memory, upstream, self.peer_name)?;
-            let (length, data) = self.text?.read(scene.memory, name)?;
-            read_name(scene.memory, data, length)
+            scene.text(self.text?.read(scene.memory, upstream.peer_name?)?)
         })
     }
 
     /// The name in the configuration at that address (`ngx_http_upstream_srv_conf_t`).
-    pub fn configured_name(&self, scene: &Scene<'_>, configuration: Addr) -> Option<String> {
-        scene.upstreams.get(configuration, || {
-            let (length, data) = self.host?.read(scene.memory, configuration)?;
-            read_name(scene.memory, data, length)
-        })
+    pub fn configured_name(&self, scene: &Scene<'_>, configuration: Addr) -> Option<TextRef> {
+        scene.upstreams.get(configuration, || scene.text(self.host?.read(scene.memory, configuration)?))
     }
 }
 

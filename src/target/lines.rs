@@ -51,6 +51,9 @@ impl<M: Memory> Memory for LineRecorder<M> {
     }
 }
 
+/// Bytes in a group of lines: as many lines as a word has bits.
+const GROUP: u64 = LINE * u64::BITS as u64;
+
 /// Lines known from a rehearsal, over pages for all else. Not for use over memory that changes.
 #[derive(Debug)]
 pub struct LineCache<M> {
@@ -62,34 +65,58 @@ pub struct LineCache<M> {
 struct Lines {
     /// In address order.
     addresses: Vec<Addr>,
-    /// The place of each line among them.
-    places: FxHashMap<Addr, usize>,
-    bytes: Vec<Option<[u8; LINE as usize]>>,
-    /// The place that was read last: lists mostly go on in the line before, or in the one behind.
-    latest: Cell<usize>,
+    /// The lines by the group that they lie in. One look-up finds all of a structure: what is looked up lies all over the
+    /// heap, and each thing that has to be fetched to find it costs more than all else about a read.
+    groups: FxHashMap<u64, Group>,
+    bytes: Vec<Bytes>,
+    /// Whether the bytes of each are known.
+    known: Vec<bool>,
+    /// The group that was read last, by its number.
+    latest: Cell<Option<(u64, Group)>>,
+}
+
+/// Bytes of a line, where the processor has them in a line of its own.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Bytes([u8; LINE as usize]);
+
+/// The lines that are wanted of one group.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    /// The place of the first of them among all that are wanted.
+    first: usize,
+    /// A bit for each line of the group, the first line's being the lowest.
+    wanted: u64,
+}
+
+impl Group {
+    /// The place of the line of that number in the group, if it is wanted.
+    fn place(self, line: u32) -> Option<usize> {
+        let bit = 1u64.checked_shl(line)?;
+        let before = (self.wanted & (bit - 1)).count_ones();
+        (self.wanted & bit != 0).then_some(self.first + before as usize)
+    }
 }
 
 impl<M: Memory> LineCache<M> {
     /// A cache for `lines` (start addresses in address order), of which nothing is known yet.
     pub fn new(pages: PageCache<M>, lines: Vec<Addr>) -> LineCache<M> {
-        let places = lines.iter().enumerate().map(|(place, line)| (*line, place)).collect();
-        let bytes = vec![None; lines.len()];
-        LineCache { pages, lines: RefCell::new(Lines { addresses: lines, places, bytes, latest: Cell::new(0) }) }
+        LineCache { pages, lines: RefCell::new(Lines::new(lines)) }
     }
 
     /// The lines that are still unknown, with their places.
     fn unknown(&self) -> Vec<(usize, Addr)> {
         let lines = self.lines.borrow();
-        let both = lines.addresses.iter().zip(&lines.bytes).enumerate();
-        both.filter(|(_, (_, bytes))| bytes.is_none()).map(|(place, (address, _))| (place, *address)).collect()
+        let both = lines.addresses.iter().zip(&lines.known).enumerate();
+        both.filter(|(_, (_, known))| !**known).map(|(place, (address, _))| (place, *address)).collect()
     }
 
     /// Takes lines that were caught.
     pub fn fill(&self, caught: impl IntoIterator<Item = CaughtLine>) {
-        let mut lines = self.lines.borrow_mut();
+        let lines = &mut *self.lines.borrow_mut();
         for (place, bytes) in caught {
-            if let Some(line) = lines.bytes.get_mut(place) {
-                *line = Some(bytes);
+            if let (Some(line), Some(known)) = (lines.bytes.get_mut(place), lines.known.get_mut(place)) {
+                (*line, *known) = (Bytes(bytes), true);
             }
         }
     }
@@ -97,10 +124,11 @@ impl<M: Memory> LineCache<M> {
     /// Reads the lines that are still unknown from `memory`, in few system calls. A line that is gone is left to be found
     /// out when it is asked for.
     pub fn fetch_unknown(&self, memory: &impl Memory) {
-        for batch in self.unknown().chunks(MAX_RANGES) {
-            let ranges: Vec<AddrRange> = batch.iter().map(|(_, line)| AddrRange::sized(*line, LINE)).collect();
-            let mut bytes = vec![0; batch.len() * LINE as usize];
-            if memory.read_ranges(&ranges, &mut bytes).is_ok() {
+        let unknown = self.unknown();
+        let mut bytes = Vec::new();
+        for batch in unknown.chunks(MAX_RANGES) {
+            bytes.resize(batch.len() * LINE as usize, 0);
+            if memory.read_ranges(&joined(batch), &mut bytes).is_ok() {
                 let lines = bytes.as_chunks::<{ LINE as usize }>().0;
                 self.fill(batch.iter().zip(lines).map(|((place, _), bytes)| (*place, *bytes)));
             }
@@ -113,6 +141,18 @@ impl<M: Memory> LineCache<M> {
     }
 }
 
+/// The ranges that these lines make up, neighbours being one: each range costs the kernel as much as a hundred bytes do.
+fn joined(lines: &[(usize, Addr)]) -> Vec<AddrRange> {
+    let mut ranges: Vec<AddrRange> = Vec::with_capacity(lines.len());
+    for (_, line) in lines {
+        match ranges.last_mut() {
+            Some(last) if last.end == *line => last.end = *line + LINE,
+            _ => ranges.push(AddrRange::sized(*line, LINE)),
+        }
+    }
+    ranges
+}
+
 impl<M: Memory> Memory for LineCache<M> {
     fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
         if self.lines.borrow().read(address, buffer).is_some() {
@@ -123,31 +163,40 @@ impl<M: Memory> Memory for LineCache<M> {
 }
 
 impl Lines {
-    fn place_of(&self, line: Addr) -> Option<usize> {
-        let latest = self.latest.get();
-        let near = [latest, latest.wrapping_sub(1), latest + 1];
-        let found = near.into_iter().find(|place| self.addresses.get(*place) == Some(&line));
-        found.or_else(|| self.places.get(&line).copied())
+    fn new(addresses: Vec<Addr>) -> Lines {
+        let mut groups: FxHashMap<u64, Group> = FxHashMap::default();
+        for (place, line) in addresses.iter().enumerate() {
+            let group = groups.entry(line.0 / GROUP).or_insert(Group { first: place, wanted: 0 });
+            group.wanted |= 1 << (line.0 % GROUP / LINE);
+        }
+        // Ones, so that the kernel hands out the memory now and not during the stop.
+        let bytes = vec![Bytes([1; LINE as usize]); addresses.len()];
+        let known = vec![false; addresses.len()];
+        Lines { addresses, groups, bytes, known, latest: Cell::new(None) }
+    }
+
+    fn group(&self, number: u64) -> Option<Group> {
+        if let Some((latest, group)) = self.latest.get()
+            && latest == number
+        {
+            return Some(group);
+        }
+        let group = *self.groups.get(&number)?;
+        self.latest.set(Some((number, group)));
+        Some(group)
     }
 
     /// `None` if not all the bytes are in known lines; the buffer is then partly written.
     fn read(&self, address: Addr, buffer: &mut [u8]) -> Option<()> {
-        let first = address.align_down(LINE);
-        let mut index = self.place_of(first)?;
-        self.latest.set(index);
-        let mut line = first;
         let mut done = 0;
         while done < buffer.len() {
-            if *self.addresses.get(index)? != line {
-                return None;
-            }
-            let bytes = self.bytes.get(index)?.as_ref()?;
-            let from = ((address + done as u64).0 - line.0) as usize;
+            let at = address.0.checked_add(done as u64)?;
+            let place = self.group(at / GROUP)?.place((at % GROUP / LINE) as u32)?;
+            let Bytes(bytes) = self.bytes.get(place).filter(|_| self.known.get(place) == Some(&true))?;
+            let from = (at % LINE) as usize;
             let count = (LINE as usize - from).min(buffer.len() - done);
             buffer.get_mut(done..done + count)?.copy_from_slice(bytes.get(from..from + count)?);
             done += count;
-            line = line + LINE;
-            index += 1;
         }
         Some(())
     }
@@ -202,6 +251,31 @@ mod tests {
         assert_eq!(cache.unknown(), [(2, Addr(0x1100))]);
         assert_eq!(cache.read_u64(Addr(0x103c)), image.read_u64(Addr(0x103c)));
         assert_eq!(cache.page_bytes(), 0);
+    }
+
+    #[test]
+    fn lines_of_many_groups_all_get_their_own_bytes() {
+        let mut image = Image::new();
+        image.map(Addr(0x10000), (0..0x40000u32).map(|n| (n / 64 % 251) as u8).collect());
+        // Two of three, so that places and addresses do not go in step.
+        let lines: Vec<Addr> = (0..0x1000).filter(|n| n % 3 > 0).map(|n| Addr(0x10000 + n * LINE)).collect();
+        let cache = cache(&image, lines);
+        cache.fetch_unknown(&image);
+        for turn in 0..0x555 {
+            // Both lines of a pair, by turns near to and far from the pair before.
+            let at = Addr(0x10000 + (turn * 0x2a7 % 0x555 * 3 + 1) * LINE + 60);
+            assert_eq!(cache.read_u64(at), image.read_u64(at), "{at}");
+        }
+        assert_eq!(cache.page_bytes(), 0);
+        assert_eq!(cache.read_u64(Addr(0x10008)), image.read_u64(Addr(0x10008)));
+        assert!(cache.page_bytes() > 0);
+    }
+
+    #[test]
+    fn neighbours_are_fetched_as_one_range() {
+        let lines = [0x1000, 0x1040, 0x10c0, 0x1100].map(Addr);
+        let ranges = joined(&lines.into_iter().enumerate().collect::<Vec<_>>());
+        assert_eq!(ranges, [AddrRange::new(Addr(0x1000), Addr(0x1080)), AddrRange::new(Addr(0x10c0), Addr(0x1140))]);
     }
 
     #[test]

@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(parts_of(&with_guard, &[0x14_0000], &[0x15_0000], false), expected);
         // The same without a guard: what lies below may be anything.
         let whole = [(0x10_0000, 0x13_ff80, Anonymous), expected[0], expected[1]];
-        assert_eq!(parts_of(&[joined.clone()], &[0x14_0000], &[0x15_0000], false), whole);
+        assert_eq!(parts_of(std::slice::from_ref(&joined), &[0x14_0000], &[0x15_0000], false), whole);
         // Another thread, which runs and has no stack pointer, has its stack below.
         let both = parts_of(&with_guard, &[0x14_0000], &[0x12_0000, 0x15_0000], false);
         assert_eq!(both.first(), Some(&(0x10_0000, 0x13_ff80, Anonymous)));
@@ -268,7 +268,7 @@ mod tests {
         let stack = mapping(0x10_0000, 0x20_0000, Backing::Stack);
         assert_eq!(parts_of(&[stack], &[0x14_0000], &[], false), expected);
         let unnamed = mapping(0x10_0000, 0x20_0000, Backing::Anonymous);
-        assert_eq!(parts_of(&[unnamed.clone()], &[0x14_0000], &[], true), expected);
+        assert_eq!(parts_of(std::slice::from_ref(&unnamed), &[0x14_0000], &[], true), expected);
         let behind = mapping(0x30_0000, 0x31_0000, Backing::Anonymous);
         assert_eq!(parts_of(&[unnamed, behind], &[0x14_0000], &[], true).len(), 3);
     }

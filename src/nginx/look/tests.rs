@@ -40,11 +40,12 @@ fn image(connections: &[(u64, u64, u64)], words: &[(u64, u64)]) -> Image {
 
 /// What a look at the first `count` connections finds: kinds with pools.
 fn found(image: &Image, count: u64) -> Vec<(&'static str, u64)> {
-    let known = known();
-    let connections = known.layout.read_all(image, FIRST, count).unwrap();
-    let look = Look::new(&known, image, FIRST, &connections);
+    let (known, layout, texts) = (known(), ConnectionLayout::of_test(), Texts::default());
+    let all = layout.read_all(image, FIRST, count).unwrap();
+    let slots = Slots { first: FIRST, is_free: vec![false; all.len()], all, problem: None };
+    let look = Look::new(&known, &layout, (image, &texts), &slots);
     let (mut found, mut late) = (Vec::new(), Vec::new());
-    for (index, connection) in connections.iter().enumerate() {
+    for (index, connection) in slots.used() {
         look.name(index, *connection, &mut found, &mut late);
     }
     found.append(&mut late);
