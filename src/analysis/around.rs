@@ -32,6 +32,8 @@ pub struct Around<'a> {
     pub registers: Vec<u64>,
     /// What is known of where its stacks are in use.
     pub stacks: Stacks,
+    /// True if all memory that can hold pointers can be read.
+    pub is_whole: bool,
     /// How often it was looked through.
     pub looks: AtomicU32,
 }
@@ -73,6 +75,11 @@ impl Around<'_> {
 impl Surroundings for Around<'_> {
     fn memory(&self) -> &(dyn Memory + Sync) {
         self.memory
+    }
+
+    /// A stripped binary that OpenSSL is linked into says nothing of it: there any pointer into a session counts, too.
+    fn has_openssl(&self) -> bool {
+        self.prepared.modules().any(|module| module.debug.symbol("SSL_SESSION_new").is_some())
     }
 
     fn pagemap(&self) -> &ReadPagemap<'_> {

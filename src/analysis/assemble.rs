@@ -106,8 +106,8 @@ fn find_holders(
         typed.extend(chunks);
     }
     let names = TargetNames::new(around.prepared, around.memory, around.thread_pointers());
-    // What a core does not hold may point anywhere.
-    let is_whole = may_tell_lost(heap) && around.prepared.source.missing == 0;
+    // What a core does not hold may point anywhere, and what two pools claim may be of neither.
+    let is_whole = may_tell_lost(heap) && around.is_whole && attribution.problems.is_empty();
     match reach(heap, attribution, around, Some(&nginx.pools), is_whole) {
         Some(reached) => {
             evidence.held = attribution.holders_of(heap, &reached, &names, wanted);

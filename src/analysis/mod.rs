@@ -123,6 +123,7 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
         pagemap: &pagemap,
         registers: registers.iter().flat_map(|thread| &thread.words).copied().collect(),
         stacks: Stacks::Live(target.process.pid, registers.iter().map(|thread| thread.tid).collect()),
+        is_whole: true,
         looks: AtomicU32::new(0),
     };
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
@@ -183,6 +184,7 @@ fn read_core_of(target: &CoreTarget, wanted: Wanted<'_>, progress: &dyn Progress
         pagemap: &pagemap,
         registers: threads.iter().flat_map(|thread| &thread.registers).copied().collect(),
         stacks: Stacks::Still(threads.iter().map(|thread| thread.sp).collect()),
+        is_whole: target.prepared.source.missing == 0 && !target.core.lacks_writable_memory(),
         looks: AtomicU32::new(0),
     };
     let (snapshot, mut evidence) = assemble::with_heap(&around, reading, None, wanted);

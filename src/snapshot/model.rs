@@ -244,6 +244,9 @@ pub const UNKNOWN_POOL: &str = "unknown_pool";
 /// The kind of pools that nothing points to any more: nobody can free them.
 pub const UNREACHABLE_POOL: &str = "unreachable_pool";
 
+/// Kinds of what nothing points to: nobody owns it any more.
+pub const LOST: [&str; 2] = [UNREACHABLE_POOL, "unreferenced"];
+
 /// All chunks in use of one owner.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -339,9 +342,11 @@ impl Snapshot {
         self.layouts.nginx.leads_to_owners()
     }
 
-    /// Bytes in use that have an owner by more than being left over: all but those of the kinds that name none.
+    /// Bytes in use that have an owner by more than being left over: all but those of the kinds that name none, and what
+    /// nothing points to.
     pub fn owned_bytes(&self) -> u64 {
-        let owned = self.owners.iter().filter(|owner| !NOBODY.contains(&owner.owner.as_str()));
+        let is_owned = |kind: &str| !NOBODY.contains(&kind) && !LOST.contains(&kind);
+        let owned = self.owners.iter().filter(|owner| is_owned(&owner.owner));
         owned.fold(0, |sum, owner| owner.bytes.saturating_add(sum))
     }
 

@@ -70,6 +70,9 @@ pub trait Surroundings: Sync {
     /// Lets a few milliseconds pass; false if nothing changes anyhow.
     fn wait(&self) -> bool;
 
+    /// True if it can have an `SSL_SESSION`.
+    fn has_openssl(&self) -> bool;
+
     /// Page size in bytes.
     fn page_size(&self) -> u64;
 
@@ -114,7 +117,9 @@ pub fn reach(
     if nodes.list.len() > MOST_NODES {
         return None;
     }
-    nodes.by_start = sessions::find(&nodes, heap, around.memory());
+    if around.has_openssl() {
+        nodes.by_start = sessions::find(&nodes, heap, around.memory());
+    }
     let looker = Looker { heap, attribution, around, nodes: &nodes, pools };
     let first = looker.first_look();
     let mut reached = Reach {

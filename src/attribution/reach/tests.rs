@@ -139,6 +139,10 @@ impl Surroundings for Process {
     fn threads(&self) -> usize {
         2
     }
+
+    fn has_openssl(&self) -> bool {
+        true
+    }
 }
 
 /// A process in which `pointers` (from chunk, to chunk; `None` is a variable) stand.

@@ -5,15 +5,12 @@ use super::percent;
 use crate::report::scope::Scope;
 use crate::report::trust::short;
 use crate::snapshot::human::{counted, human_count};
-use crate::snapshot::model::{NOBODY, PoolCheck, Snapshot, UNKNOWN_POOL, UNREACHABLE_POOL};
+use crate::snapshot::model::{LOST, NOBODY, PoolCheck, Snapshot, UNKNOWN_POOL, UNREACHABLE_POOL};
 use crate::snapshot::pool::Trust;
 
 /// Every trust, best first.
 const TRUSTS: [Trust; 5] =
     [Trust::TypedPath, Trust::InferredPath, Trust::BuiltInPath, Trust::Referenced, Trust::Signature];
-
-/// Kinds of what nothing points to: it is known what became of them, not whose they were.
-const LOST: [&str; 2] = [UNREACHABLE_POOL, "unreferenced"];
 
 /// One sentence for each of these, where there is something to say.
 pub(super) fn sentences(snapshot: &Snapshot, parts: &Parts<'_>, scope: Scope) -> Vec<String> {
@@ -83,19 +80,19 @@ fn attributed(snapshot: &Snapshot, parts: &Parts<'_>, scope: Scope) -> Option<St
     }
     let owned = percent::coverage(snapshot.owned_bytes() as f64 / in_use as f64);
     let ways = bytes_by_trust(snapshot, parts).map(|ways| in_words(&ways, in_use)).unwrap_or_default();
-    Some(format!("{owned} of the bytes in use have an owner{ways}"))
+    let lost = snapshot.owners.iter().filter(|owner| LOST.contains(&owner.owner.as_str()));
+    let lost = match lost.fold(0u64, |sum, owner| sum.saturating_add(owner.bytes)) {
+        0 => String::new(),
+        lost => format!("; nothing points to {}", percent::tenths(lost, in_use)),
+    };
+    Some(format!("{owned} of the bytes in use have an owner{ways}{lost}"))
 }
 
-/// Bytes in use that have an owner, by how that is known; last those that nothing points to. `None` if that cannot be told of all
-/// of them.
+/// Bytes in use that have an owner, by how that is known. `None` if that cannot be told of all of them.
 fn bytes_by_trust(snapshot: &Snapshot, parts: &Parts<'_>) -> Option<Vec<(u64, String)>> {
     let mut known = [0u64; TRUSTS.len()];
-    let mut lost = 0u64;
-    for owner in snapshot.owners.iter().filter(|owner| !NOBODY.contains(&owner.owner.as_str())) {
-        if LOST.contains(&owner.owner.as_str()) {
-            lost = lost.saturating_add(owner.bytes);
-            continue;
-        }
+    let is_owned = |kind: &str| !NOBODY.contains(&kind) && !LOST.contains(&kind);
+    for owner in snapshot.owners.iter().filter(|owner| is_owned(&owner.owner)) {
         // glibc's debug info leads to its thread caches.
         let is_of_glibc = owner.owner.starts_with("glibc.");
         let of_owner = |trust| match is_of_glibc {
@@ -110,7 +107,7 @@ fn bytes_by_trust(snapshot: &Snapshot, parts: &Parts<'_>) -> Option<Vec<(u64, St
         known.iter_mut().zip(all).for_each(|(sum, bytes)| *sum = sum.saturating_add(bytes));
     }
     let known = known.into_iter().zip(TRUSTS).map(|(bytes, trust)| (bytes, format!("by {}", way(trust))));
-    Some(known.chain([(lost, "that nothing points to".to_owned())]).filter(|(bytes, _)| *bytes > 0).collect())
+    Some(known.filter(|(bytes, _)| *bytes > 0).collect())
 }
 
 /// `: 99.2 % by typed path, 0.8 % by what points there`; `, all by typed path`. Shares too small for a figure are told together.

@@ -34,6 +34,12 @@ impl Core {
         }
     }
 
+    /// True if its writer left out memory that the process could write to: a file that is shared, or what was marked not to be
+    /// saved (`MADV_DONTDUMP`).
+    pub fn lacks_writable_memory(&self) -> bool {
+        self.segments.list.iter().any(|segment| segment.writable && segment.saved < segment.range.len())
+    }
+
     fn problem(&self, missing: u64, length: u64) -> Option<String> {
         let mut problems = self.problems.clone();
         if missing > 0 && problems.is_empty() {
