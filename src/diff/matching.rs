@@ -123,8 +123,11 @@ fn is_live(pool: &PoolRow) -> bool {
 }
 
 /// What a kind of owner stays while its state changes: `dyups.live` and `dyups.deleting` are both `dyups`, and a cycle is
-/// one also after another has replaced it.
+/// one also after another has replaced it. Of Lua's no kind becomes another, except a timer that has come due.
 pub(super) fn family(kind: &str) -> &str {
+    if kind.starts_with("lua.") {
+        return kind.strip_suffix("_running").unwrap_or(kind);
+    }
     let family = kind.split('.').next().unwrap_or(kind);
     family.strip_prefix("old_").unwrap_or(family)
 }

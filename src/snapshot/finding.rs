@@ -123,7 +123,7 @@ impl fmt::Display for Finding {
                 write!(
                     f,
                     "{} of upstream \"{upstream}\" ({}) {are} deleted but kept by {}: freed when {end} end, at the module's \
-                     next look-up (any request to its API)",
+                     next look-up in this worker (GET /upstream/NAME, say)",
                     counted(*pools, "pool"),
                     human_bytes(*bytes),
                     keepers(*references, holders, *unexplained)
@@ -132,7 +132,7 @@ impl fmt::Display for Finding {
             Finding::DeletedAndUnreferenced { upstream, pools, bytes, .. } => write!(
                 f,
                 "{} of upstream \"{upstream}\" {} deleted and no longer referenced: {} will be freed when the module next \
-                 looks up an upstream (any request to its API)",
+                 looks up an upstream (GET /upstream/NAME at its API in this worker, say)",
                 counted(*pools, "pool"),
                 if *pools == 1 { "is" } else { "are" },
                 human_bytes(*bytes)

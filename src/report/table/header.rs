@@ -72,10 +72,12 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
         "between_events" if !has_events => "waiting in the kernel".to_owned(),
         place => place.replace('_', " "),
     };
+    let asked = freeze.max_pause_microseconds.filter(|asked| *asked < freeze.pause_microseconds);
+    let longer = asked.map(|asked| format!(", longer than the {} asked for", duration(asked))).unwrap_or_default();
     match freeze.stops {
         0 => "not frozen".to_owned(),
-        1 => format!("frozen {} ({place})", duration(freeze.pause_microseconds)),
-        stops => format!("frozen {stops} times, at most {} ({place})", duration(freeze.pause_microseconds)),
+        1 => format!("frozen {} ({place}){longer}", duration(freeze.pause_microseconds)),
+        stops => format!("frozen {stops} times, at most {} ({place}){longer}", duration(freeze.pause_microseconds)),
     }
 }
 

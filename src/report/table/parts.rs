@@ -122,7 +122,7 @@ impl Part<'_> {
         let left = parts.len().saturating_sub(2);
         let rest: u64 = parts.iter().skip(2).map(|(.., pools)| pools).sum();
         if let Some(last) = lines.last_mut().filter(|_| left > 0) {
-            last.push_str(&format!(", {} elsewhere", human_count(rest)));
+            last.push_str(&format!(", and {} more", human_count(rest)));
         }
         lines
     }
