@@ -55,6 +55,19 @@ pub enum FreezeError {
         /// How long we waited.
         waited: Duration,
     },
+    /// In stops of that length there is no time to read.
+    #[error(
+        "process {pid} could not be read in stops of {longest:?}: {stops} in a row were over before all its threads stood at a \
+         good place; give a longer --max-pause"
+    )]
+    TooShort {
+        /// The target.
+        pid: i32,
+        /// How long a stop may be.
+        longest: Duration,
+        /// How many stops in a row were of no use.
+        stops: u32,
+    },
     /// The process ended.
     #[error("process {0} exited while it was being stopped: give another worker's pid")]
     Gone(i32),

@@ -11,7 +11,7 @@ use super::memory::{Fault, Memory, Moment};
 use super::registers::ThreadRegisters;
 use super::urgency::{Rank, Urgency};
 use crate::addr::{Addr, AddrRange};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -57,6 +57,9 @@ const REST: u32 = 3;
 
 /// And for this long at least.
 const SHORTEST_REST: Duration = Duration::from_millis(10);
+
+/// After so many stops in a row in which nothing was read it is given up.
+const USELESS_STOPS: u32 = 20;
 
 /// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
@@ -104,6 +107,8 @@ pub enum StopsError {
 #[derive(Debug, Default)]
 struct Gate {
     window: RwLock<Window>,
+    /// How many reads were let in.
+    reads: AtomicU64,
 }
 
 /// The time in which the target may be read.
@@ -127,6 +132,7 @@ impl Gate {
                 return Err(Fault::Gone);
             }
             if window.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                self.reads.fetch_add(1, Ordering::Relaxed);
                 return Ok(window);
             }
             drop(window);
@@ -209,6 +215,7 @@ impl Keeper<'_> {
         let _ = ready.send(());
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
         let mut began = None;
+        let mut useless = 0;
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
         while !gate.is_over {
@@ -225,12 +232,18 @@ impl Keeper<'_> {
             gate.deadline = self.limits.longest.map(|longest| since + longest - reserve(longest));
             gate.threads = freeze.thread_pointers();
             let (place, registers) = (freeze.place(), freeze.registers());
+            let reads = self.gate.reads.load(Ordering::Relaxed);
             drop(gate);
             let is_done = self.wait(since);
             gate = self.gate.close();
             let pause = freeze.release();
             log.elapsed = began.elapsed();
             log.stops.push(PastStop { pause, place, registers });
+            useless = if self.gate.reads.load(Ordering::Relaxed) > reads { 0 } else { useless + 1 };
+            if let Some(longest) = self.limits.longest.filter(|_| useless == USELESS_STOPS) {
+                outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });
+                break;
+            }
             gate.is_over = is_done || self.is_done_after((pause * REST).max(SHORTEST_REST));
         }
         gate.is_over = true;

@@ -1,0 +1,116 @@
+//! Several short stops instead of a long one: what is found is the same, and the target runs on whatever happens.
+
+use poolscope::analysis::{Options, Silent, SnapshotError, take};
+use poolscope::debug::SearchOptions;
+use poolscope::snapshot::model::Snapshot;
+use poolscope::target::freeze::FreezeError;
+use poolscope::target::live::LiveMemory;
+use poolscope::target::memory::{Memory, Moment};
+use poolscope::target::stops::{StopLimits, read_stopped};
+use poolscope_fixtures::{Helper, HelperKind, Leak, LeakPlan, Nginx};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+fn options(max_pause: Option<Duration>) -> Options {
+    Options { debug: SearchOptions::from_environment(), max_pause, ..Options::default() }
+}
+
+fn is_traced(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    !status.lines().any(|line| line == "TracerPid:\t0")
+}
+
+/// What of a snapshot does not depend on when it was taken.
+fn lasting(snapshot: &Snapshot) -> Vec<(u64, u64, u64, String)> {
+    let mut pools: Vec<_> = snapshot
+        .pools
+        .iter()
+        .map(|pool| (pool.address.0, pool.bytes(), pool.block_size, pool.owner.kind.clone()))
+        .collect();
+    pools.sort();
+    pools
+}
+
+#[test]
+fn a_heap_at_rest_is_found_the_same_in_one_stop_and_in_many() {
+    let nginx = Nginx::builder().start().unwrap();
+    let _leak = Leak::run(&nginx, &LeakPlan::new(120, 1030), |_| ()).unwrap();
+    let worker = nginx.worker_pid().unwrap();
+    let one = take(worker as i32, &options(None), &Silent).unwrap();
+    let many = take(worker as i32, &options(Some(Duration::from_millis(1))), &Silent).unwrap();
+    let stops = |snapshot: &Snapshot| snapshot.freeze.as_ref().unwrap().stops;
+    assert_eq!(stops(&one), 1);
+    assert!(stops(&many) > 2, "{}", stops(&many));
+    assert_eq!(many.books.as_ref().unwrap().problems, Vec::<String>::new());
+    assert_eq!(many.coverage, Some(1.0));
+    assert_eq!(many.freeze.as_ref().unwrap().seams.changed, 0);
+    assert_eq!(lasting(&many), lasting(&one));
+    assert!(!is_traced(worker));
+}
+
+#[test]
+fn reads_of_different_stops_tell_so() {
+    let target = Helper::start(HelperKind::Churn(1)).unwrap();
+    let memory = LiveMemory::open(target.pid() as i32).unwrap();
+    let limits = StopLimits { longest: Some(Duration::from_millis(20)), ..StopLimits::default() };
+    let (moments, log) = read_stopped(&memory, limits, |memory| {
+        let first = memory.moment();
+        while memory.moment() == first {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (first, memory.moment())
+    })
+    .unwrap();
+    assert_eq!(moments.0, Moment(0));
+    assert!(moments.1 >= Moment(1));
+    assert_eq!(log.stops.len(), moments.1.0 as usize + 1);
+    assert!(!is_traced(target.pid()));
+}
+
+#[test]
+fn a_panic_of_who_reads_lets_the_target_go() {
+    let target = Helper::start(HelperKind::Churn(2)).unwrap();
+    let memory = LiveMemory::open(target.pid() as i32).unwrap();
+    for longest in [None, Some(Duration::from_millis(20))] {
+        let limits = StopLimits { longest, ..StopLimits::default() };
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            read_stopped(&memory, limits, |memory| {
+                memory.threads().unwrap();
+                panic!("on purpose");
+            })
+        }));
+        assert!(panicked.is_err());
+        assert!(!is_traced(target.pid()));
+    }
+}
+
+#[test]
+fn what_ends_between_two_stops_is_an_error_and_not_a_hang() {
+    let target = Helper::start(HelperKind::Churn(1)).unwrap();
+    let memory = LiveMemory::open(target.pid() as i32).unwrap();
+    let limits = StopLimits { longest: Some(Duration::from_millis(5)), ..StopLimits::default() };
+    let mut target = Some(target);
+    let outcome = read_stopped(&memory, limits, |memory| {
+        let first = memory.moment();
+        drop(target.take());
+        (0..1_000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            (memory.moment() != first).then_some(())
+        })
+    });
+    assert!(outcome.is_err());
+}
+
+/// With two dozen threads that never rest a stop of a millisecond may be over before it has begun.
+#[test]
+fn stops_that_are_too_short_end_in_a_snapshot_or_say_so() {
+    let target = Helper::start(HelperKind::Churn(24)).unwrap();
+    match take(target.pid() as i32, &options(Some(Duration::from_millis(1))), &Silent) {
+        Ok(snapshot) => assert!(snapshot.freeze.is_some_and(|freeze| freeze.stops > 0)),
+        Err(SnapshotError::Freeze(error @ FreezeError::TooShort { .. })) => {
+            assert!(error.to_string().contains("give a longer --max-pause"));
+        }
+        Err(error) => panic!("{error}"),
+    }
+    assert!(!is_traced(target.pid()));
+}
