@@ -189,6 +189,10 @@ fn a_master_and_a_reloaded_worker_are_read_as_well() {
     }
     let old = take(shutting_down[0] as i32, &options, &Silent).unwrap();
     assert_eq!(old.process.role, "worker shutting down");
+    let clients = old.pools.iter().filter(|pool| pool.owner.kind == "connection").count() as u64;
+    let is_kept =
+        |finding: &Finding| matches!(finding, Finding::ShuttingDown { clients: kept, .. } if *kept == clients);
+    assert!(clients >= 5 && old.findings.iter().any(is_kept), "{:?}", old.findings);
     assert_eq!(old.owners.iter().find(|owner| owner.owner == "dyups.deleting").map(|owner| owner.pools), Some(4));
     drop(leak);
 }

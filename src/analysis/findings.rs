@@ -30,6 +30,7 @@ struct Generations {
 /// What stands out, most important first.
 pub fn findings(snapshot: &Snapshot, pools: &[OwnedPool], binary: &LoadedModule) -> Vec<Finding> {
     let mut findings = deleted_upstreams(pools, binary);
+    findings.extend(shutting_down(snapshot, pools));
     findings.extend(large_pool(snapshot, pools));
     // Where no owner was looked for, that none was found says nothing.
     if snapshot.layouts.nginx.kind == "dwarf" {
@@ -136,6 +137,21 @@ fn large_pool(snapshot: &Snapshot, pools: &[OwnedPool]) -> Option<Finding> {
         label: largest.kind().label.to_owned(),
         bytes,
         path: largest.named.as_ref().map(|named| named.path.clone()).unwrap_or_default(),
+        owner: largest.kind().key.to_owned(),
+        state: largest.named.as_ref().and_then(|named| named.state).map(str::to_owned),
+        age_ms: largest.named.as_ref().and_then(|named| named.facts.age_ms),
+    })
+}
+
+/// A worker that a reload has told to end does so when its connections have ended.
+fn shutting_down(snapshot: &Snapshot, pools: &[OwnedPool]) -> Option<Finding> {
+    let clients = || pools.iter().filter(|owned| owned.kind().key == "connection");
+    let ages = clients().filter_map(|owned| owned.named.as_ref()?.facts.age_ms);
+    let is_kept = snapshot.process.role == "worker shutting down" && clients().next().is_some();
+    is_kept.then(|| Finding::ShuttingDown {
+        clients: clients().count() as u64,
+        bytes: snapshot.in_use_bytes(),
+        oldest_ms: ages.max(),
     })
 }
 

@@ -1,7 +1,8 @@
 //! What stands out in a snapshot: facts that an operator should read first, each with its evidence.
 
+use super::ends::end_of;
 use super::holder::{self, Holder};
-use super::human::{counted, human_bytes};
+use super::human::{counted, human_age, human_bytes};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -75,6 +76,24 @@ pub enum Finding {
         bytes: u64,
         /// Its typed path; empty if there is none.
         path: String,
+        /// Its kind of owner, for machines; empty in files of older versions.
+        #[serde(default)]
+        owner: String,
+        /// State of the owner.
+        #[serde(default)]
+        state: Option<String>,
+        /// How old the owner is, in milliseconds.
+        #[serde(default)]
+        age_ms: Option<u64>,
+    },
+    /// The worker is shutting down, and clients keep it.
+    ShuttingDown {
+        /// How many connections of clients there are.
+        clients: u64,
+        /// Bytes in use in the whole process.
+        bytes: u64,
+        /// Age of the oldest in milliseconds, where one is known.
+        oldest_ms: Option<u64>,
     },
     /// Pools that nothing in the process points to.
     UnreachablePools {
@@ -160,8 +179,26 @@ impl fmt::Display for Finding {
                     None => Ok(()),
                 }
             }
-            Finding::LargePool { address, label, bytes, .. } => {
-                write!(f, "the {label} pool at {address:#x} alone holds {}", human_bytes(*bytes))
+            Finding::LargePool { address, label, bytes, owner, state, age_ms, .. } => {
+                let age = age_ms.map(|age| format!("{} old", human_age(age)));
+                let facts: Vec<&str> = state.iter().chain(&age).map(String::as_str).collect();
+                write!(f, "the {label} pool at {address:#x}")?;
+                if !facts.is_empty() {
+                    write!(f, " ({})", facts.join(", "))?;
+                }
+                write!(f, " alone holds {}", human_bytes(*bytes))?;
+                end_of(owner).map_or(Ok(()), |end| write!(f, ": freed when {end}"))
+            }
+            Finding::ShuttingDown { clients, bytes, oldest_ms } => {
+                write!(
+                    f,
+                    "this worker is shutting down, and keeps its {} until {} {} closed",
+                    human_bytes(*bytes),
+                    counted(*clients, "client connection"),
+                    if *clients == 1 { "is" } else { "are" }
+                )?;
+                oldest_ms.map_or(Ok(()), |age| write!(f, ", of which the oldest is {} old", human_age(age)))?;
+                write!(f, " (worker_shutdown_timeout would bound that)")
             }
             Finding::UnreachablePools { pools, bytes, block_size, .. } => write!(
                 f,
@@ -217,6 +254,7 @@ impl Finding {
             Finding::OutsidePools { .. } => kind == "outside_pools",
             Finding::UnreachablePools { .. } => kind == "unreachable_pool",
             Finding::Unreferenced { .. } => kind == "unreferenced",
+            Finding::ShuttingDown { .. } => kind == "connection",
             Finding::LargePool { .. } | Finding::FreeButKept { .. } | Finding::Unknown => false,
         }
     }

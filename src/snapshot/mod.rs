@@ -2,6 +2,7 @@
 
 mod chunk_json;
 pub mod chunks;
+pub mod ends;
 pub mod explanation;
 pub mod file;
 pub mod finding;

@@ -318,7 +318,11 @@ pub fn busy() -> Snapshot {
             label: "request".into(),
             bytes: 30 * MIB,
             path: "ngx_cycle->connections[17].data->pool".into(),
+            owner: "request".into(),
+            state: Some("upgraded".into()),
+            age_ms: Some(3 * 3_600_000),
         },
+        Finding::ShuttingDown { clients: 12, bytes: 190 * MIB, oldest_ms: Some(5 * 3_600_000) },
     ];
     snapshot
 }

@@ -65,7 +65,7 @@ fn every_kind_of_finding_and_of_memory_is_documented() {
         document[list].as_array().unwrap().iter().map(|item| item["kind"].as_str().unwrap().to_owned()).collect()
     };
     let findings = kinds("findings");
-    assert_eq!(findings.iter().collect::<BTreeSet<_>>().len(), 8, "{findings:?}");
+    assert_eq!(findings.iter().collect::<BTreeSet<_>>().len(), 9, "{findings:?}");
     // A new kind must be added to the samples, too: this match makes the compiler say so.
     for finding in &everything().findings {
         match finding {
@@ -75,6 +75,7 @@ fn every_kind_of_finding_and_of_memory_is_documented() {
             | Finding::OutsidePools { .. }
             | Finding::FreeButKept { .. }
             | Finding::LargePool { .. }
+            | Finding::ShuttingDown { .. }
             | Finding::UnreachablePools { .. }
             | Finding::Unreferenced { .. }
             | Finding::Unknown => {}

@@ -274,10 +274,19 @@ fn findings(r: &mut Random) -> Vec<Finding> {
         Finding::PoolsWithoutOwner { pools: r.size(), bytes: r.size() },
         Finding::OutsidePools { chunks: r.size(), bytes: r.size(), percent: r.below(101) },
         Finding::FreeButKept { bytes: r.size(), resident: r.maybe(Random::size) },
-        Finding::LargePool { address: r.address(), label: r.text(), bytes: r.size(), path: r.text() },
+        Finding::LargePool {
+            address: r.address(),
+            label: r.text(),
+            bytes: r.size(),
+            path: r.text(),
+            owner: r.text(),
+            state: r.maybe(Random::text),
+            age_ms: r.maybe(Random::size),
+        },
+        Finding::ShuttingDown { clients: r.size(), bytes: r.size(), oldest_ms: r.maybe(Random::size) },
         Finding::Unknown,
     ];
-    all.truncate(r.below(8) as usize);
+    all.truncate(r.below(9) as usize);
     all
 }
 

@@ -43,6 +43,7 @@ pub fn walk(core: &Core, layout: &MallocLayout) {
         threads: &threads,
         wanted: &[],
         pagemap: &pagemap,
+        maps_now: &|| None,
     };
     let scanner = || PoolScanner::new(&POOLS, core.page_size());
     if let Some(reading) = read(&source, &Rehearsal::default(), &scanner) {
