@@ -9,6 +9,7 @@ use super::walk::Walk;
 use crate::addr::Addr;
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 /// Where walks went on after the target had run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,17 +45,21 @@ pub(super) struct SeamKeeper {
     open: Option<Seam>,
     /// How far the walk has come at most.
     furthest: Addr,
-    /// How often it had to go back since.
+    /// How often it had to go back since, and since when.
     stuck: u32,
+    stuck_since: Option<Instant>,
 }
 
 impl SeamKeeper {
     /// Where a walk that began at `start` goes on after the target has run. `None` if it does not get any further.
     pub(super) fn go_back(&mut self, walk: &mut Walk, start: Addr) -> Option<Addr> {
         let reached = walk.chunks.last().map_or(start, |chunk| chunk.end());
-        self.stuck = if reached > self.furthest { 0 } else { self.stuck + 1 };
-        self.furthest = self.furthest.max(reached);
-        if self.stuck == STUCK {
+        if reached > self.furthest {
+            (self.stuck, self.stuck_since, self.furthest) = (0, None, reached);
+        }
+        self.stuck += 1;
+        let since = *self.stuck_since.get_or_insert_with(Instant::now);
+        if self.stuck > STUCK && since.elapsed() > STUCK_FOR {
             return None;
         }
         if let Some(open) = self.open.as_mut().filter(|open| !open.is_passed(walk)) {
@@ -87,9 +92,11 @@ struct Seam {
     further: u32,
 }
 
-/// How often in a row the target may run before a walk has come further than ever before: one that gets to read hardly
-/// anything at a time would never end.
+/// How often in a row the target may run before a walk has come further than ever before, and for how long: one that gets to
+/// read hardly anything at a time would never end. Stops of a millisecond on a machine whose processors are all busy were
+/// seen to pass twenty times in a row before a reader got its turn twice in one.
 const STUCK: u32 = 16;
+const STUCK_FOR: Duration = Duration::from_secs(5);
 
 /// Why a walk cannot be gone on with.
 pub(super) const TOO_SHORT: &str = "the stops are too short to read two pieces in one; give a longer --max-pause";
