@@ -3,23 +3,28 @@
 use super::live::LiveTarget;
 use super::prepared::Glibc;
 use super::reading::{Reader, Reading};
+use super::whereabouts::Whereabouts;
 use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::malloc::walk::PayloadVisitor;
 use crate::snapshot::model::FreezeInfo;
 use crate::target::cache::PageCache;
-use crate::target::freeze::{Patience, StopPlace};
+use crate::target::freeze::Patience;
 use crate::target::lines::{LineCache, LineRecorder};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::pagemap::Pagemap;
+use crate::target::place::{Judge, StopPlace};
 use crate::target::registers::ThreadRegisters;
 use crate::target::stops::{StopLimits, StopLog, read_stopped};
 use std::time::Duration;
 
-/// Pages kept for following pointers, at most this many bytes.
-const CACHE_LIMIT: usize = 256 << 20;
+/// Bytes of pages kept for following pointers during the stop, at most; lines that the rehearsal has noted come on top.
+const CACHE_LIMIT: usize = 32 << 20;
+
+/// The same for the rehearsal, which has the time to read a page twice.
+const REHEARSAL_CACHE: usize = 8 << 20;
 
 /// Pages that may be read during the stop without a page fault of ours: what is new since the rehearsal is little.
 const SPARE_PAGES: usize = 256;
@@ -43,11 +48,13 @@ impl Capture {
     /// How it was stopped.
     pub fn freeze_info(&self) -> FreezeInfo {
         let pauses = self.log.stops.iter().map(|stop| stop.pause);
-        let place = self.log.stops.iter().map(|stop| stop.place).max();
+        let place = self.log.used().map(|stop| stop.place).max();
+        let stops = self.log.used().count();
         FreezeInfo {
             pause_microseconds: pauses.clone().max().unwrap_or_default().as_micros() as u64,
             place: place.map_or("", place_name).to_owned(),
-            stops: self.log.stops.len() as u32,
+            stops: stops as u32,
+            unused_stops: (self.log.stops.len() - stops) as u32,
             bytes_read: self.bytes_read,
             sum_microseconds: pauses.sum::<Duration>().as_micros() as u64,
             elapsed_microseconds: self.log.elapsed.as_micros() as u64,
@@ -58,12 +65,12 @@ impl Capture {
 
     /// How many threads the target has.
     pub fn threads(&self) -> usize {
-        self.log.stops.last().map_or(0, |stop| stop.registers.len())
+        self.log.used().next_back().map_or(0, |stop| stop.registers.len())
     }
 
     /// What was in the registers of all threads in the latest stop.
     pub fn registers(&self) -> &[ThreadRegisters] {
-        self.log.stops.last().map_or(&[], |stop| &stop.registers)
+        self.log.used().next_back().map_or(&[], |stop| &stop.registers)
     }
 }
 
@@ -71,6 +78,7 @@ fn place_name(place: StopPlace) -> &'static str {
     match place {
         StopPlace::BetweenEvents => "between_events",
         StopPlace::InSystemCall => "in_system_call",
+        StopPlace::OutsideMalloc => "outside_malloc",
         StopPlace::InUserCode => "in_user_code",
     }
 }
@@ -89,12 +97,15 @@ pub fn capture(
     let prepared = &target.prepared;
     let pagemap = |ranges: &[AddrRange]| read_pagemap(target, ranges);
     let maps_now = || Maps::read_ranges(pid).ok();
-    let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now);
+    let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now, &|| None);
     progress.step("rehearsing on the running process");
     let Rehearsed { plan, lines } = rehearse(&reader, target);
+    target.footprint.check(pid, plan.chunks())?;
     let workspace = Workspace::for_plan(&plan, threads(), &|| reader.scanner());
     progress.step("stopping it for a moment");
-    let limits = StopLimits { longest, patience: Patience::default() };
+    let whereabouts = Whereabouts::of(&target.memory, prepared);
+    let judge = whereabouts.as_ref().map(|whereabouts| whereabouts as &dyn Judge);
+    let limits = StopLimits { longest, patience: Patience::default(), judge };
     let (answer, log) = read_stopped(&target.memory, limits, |memory| {
         let pages = PageCache::new(memory, prepared.page_size, CACHE_LIMIT);
         pages.reserve(SPARE_PAGES);
@@ -103,7 +114,8 @@ pub fn capture(
         let threads = memory.threads()?;
         let maps = maps_now();
         let maps = maps.as_ref().unwrap_or(&prepared.maps);
-        let reader = Reader::new(memory, prepared, glibc, &pagemap, &maps_now);
+        let threads_now = || memory.threads().ok();
+        let reader = Reader::new(memory, prepared, glibc, &pagemap, &maps_now, &threads_now);
         let source = reader.source(maps, &threads, &cache, &lines);
         let reading = reader.read(&source, &plan, workspace, |caught| {
             cache.fill(caught);
@@ -138,7 +150,7 @@ fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> Rehearsed {
     let nothing = Rehearsal::default();
     let prepared = &target.prepared;
     for _ in 0..REHEARSALS {
-        let pages = PageCache::new(&target.memory, prepared.page_size, CACHE_LIMIT);
+        let pages = PageCache::new(&target.memory, prepared.page_size, REHEARSAL_CACHE);
         let recorder = LineRecorder::new(pages);
         let workspace = Workspace::for_plan(&nothing, 1, &|| reader.scanner());
         let source = reader.source(&prepared.maps, &[], &recorder, &[]);

@@ -196,7 +196,7 @@ fn module_of(module: &CoreModule, found: FoundBinary) -> Module {
 pub fn read(target: &CoreTarget, glibc: &Glibc) -> Result<Reading, SnapshotError> {
     let CoreTarget { core, prepared } = target;
     let pagemap = |ranges: &[AddrRange]| core.pagemap(ranges);
-    let reader = Reader::new(core, prepared, glibc, &pagemap, &|| None);
+    let reader = Reader::new(core, prepared, glibc, &pagemap, &|| None, &|| None);
     let pages = PageCache::new(core, prepared.page_size, CACHE_LIMIT);
     let thread_pointers: Vec<(i32, Addr)> =
         core.threads().iter().filter_map(|thread| Some((thread.tid, thread.thread_pointer?))).collect();

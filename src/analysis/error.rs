@@ -1,5 +1,6 @@
 //! Why there is no snapshot.
 
+use crate::snapshot::human::human_bytes;
 use crate::debug::{BinaryNotFound, DebugError};
 use crate::target::core::CoreError;
 use crate::target::freeze::FreezeError;
@@ -67,6 +68,21 @@ pub enum SnapshotError {
         file: String,
         /// The cause.
         fault: Fault,
+    },
+    /// It would take more memory than it may have.
+    #[error(
+        "to look at process {pid} would take poolscope about {}, and it may have {} (--memory-limit); the process was not \
+         stopped: give a larger limit, or take a core (gcore) and look at it on another machine",
+        human_bytes(*needed),
+        human_bytes(*limit)
+    )]
+    MemoryLimit {
+        /// The target.
+        pid: i32,
+        /// Bytes that it would take at most, by what the rehearsal found.
+        needed: u64,
+        /// Bytes that it may take.
+        limit: u64,
     },
     /// malloc's own variables could not be read.
     #[error("cannot read malloc's state in process {pid}: {fault}; if it is exiting, give another worker's pid")]

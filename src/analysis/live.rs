@@ -1,5 +1,6 @@
 //! A live process, prepared while it runs: who it is, what it runs, and what its debug info says.
 
+use super::footprint::Footprint;
 use super::modules::{KnownFiles, load_both, load_others};
 use super::prepared::{About, Prepared};
 use super::{Options, Progress, SnapshotError};
@@ -24,6 +25,8 @@ pub struct LiveTarget {
     pub prepared: Prepared,
     /// How long it may stand still at a time.
     pub max_pause: Option<Duration>,
+    /// What this process may take of memory.
+    pub footprint: Footprint,
 }
 
 /// Prepares `pid` for a snapshot, without stopping it.
@@ -59,6 +62,7 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
     };
     Ok(LiveTarget {
         max_pause: options.max_pause,
+        footprint: Footprint { limit: options.memory_limit, with_chunks: options.with_chunks },
         prepared: Prepared::new(about, &memory, binary, library, others),
         process,
         memory,

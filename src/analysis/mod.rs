@@ -11,6 +11,7 @@ mod evidence;
 mod explain;
 mod explore;
 mod findings;
+mod footprint;
 mod free_slots;
 mod freed;
 mod holders;
@@ -25,6 +26,7 @@ mod prepared;
 mod reading;
 mod referrers;
 mod reused;
+mod whereabouts;
 mod words;
 
 pub use error::SnapshotError;
@@ -58,6 +60,9 @@ pub struct Options {
     /// How long the target may stand still at a time: what takes longer is read in several stops. `None` for one stop of any
     /// length, which alone gives an exact picture of one moment.
     pub max_pause: Option<Duration>,
+    /// Bytes of memory that this process may take in all; `None` for as many as it needs. What would take more is refused
+    /// before the target is stopped.
+    pub memory_limit: Option<u64>,
     /// Tell clients' addresses and what they asked for. Otherwise these are not even read.
     pub show_clients: bool,
     /// Kinds of owners that are not looked for, by what their finder calls them

@@ -4,7 +4,7 @@
 use super::prepared::{Glibc, Nginx, Prepared};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::bookless::read_without_books;
-use crate::malloc::read::{HeapReading, ReadMaps, ReadPagemap, Source, read_heap};
+use crate::malloc::read::{HeapReading, ReadMaps, ReadPagemap, ReadThreads, Source, read_heap};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::nginx::found::{Found, Room};
 use crate::nginx::layout::PoolLayout;
@@ -38,20 +38,22 @@ pub struct Reader<'a, B> {
     pub pools: PoolLayout,
     pagemap: &'a ReadPagemap<'a>,
     maps_now: &'a ReadMaps<'a>,
+    threads_now: &'a ReadThreads<'a>,
 }
 
 impl<'a, B: Memory + Sync> Reader<'a, B> {
-    /// Reads `memory`, of which `pagemap` tells where there is any and `maps_now` what is mapped.
+    /// Reads `memory`, of which `pagemap` tells where there is any, `maps_now` what is mapped and `threads_now` who runs there.
     pub fn new(
         memory: &'a B,
         prepared: &'a Prepared,
         glibc: &'a Glibc,
         pagemap: &'a ReadPagemap<'a>,
         maps_now: &'a ReadMaps<'a>,
+        threads_now: &'a ReadThreads<'a>,
     ) -> Reader<'a, B> {
         let nginx = prepared.nginx.as_ref();
         let pools = nginx.map_or(PoolLayout::SINCE_0_8_1, |nginx| nginx.pools.clone());
-        Reader { memory, prepared, glibc, nginx, pools, pagemap, maps_now }
+        Reader { memory, prepared, glibc, nginx, pools, pagemap, maps_now, threads_now }
     }
 
     /// A scanner that has seen nothing.
@@ -74,6 +76,7 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
             roots: self.glibc.roots,
             maps,
             maps_now: self.maps_now,
+            threads_now: self.threads_now,
             page_size: self.prepared.page_size,
             threads,
             wanted,

@@ -2,6 +2,7 @@
 
 mod arena;
 pub mod args;
+mod courtesy;
 mod obtain;
 mod outcome;
 mod plan;
@@ -19,6 +20,7 @@ use terminal::Environment;
 
 /// Runs the command that was typed, and says how it ended.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    courtesy::begin();
     let environment = Environment::of_this_process();
     let plan =
         usage::parse(words).and_then(|args| plan::Plan::new(args, &environment)).unwrap_or_else(|wrong| wrong.exit());

@@ -87,6 +87,8 @@ pub(crate) struct ElfFile {
     sections: Vec<Section>,
     pub(crate) loads: Vec<Segment>,
     pub(crate) tls: Option<Segment>,
+    /// `.eh_frame_hdr`: where call frame information is.
+    pub(crate) frames: Option<Segment>,
     build_id: Option<BuildId>,
 }
 
@@ -120,6 +122,7 @@ impl ElfFile {
             machine: header.e_machine.get(LittleEndian).0,
             loads: of_type(elf::PT_LOAD.0).collect(),
             tls: of_type(elf::PT_TLS.0).next(),
+            frames: of_type(elf::PT_GNU_EH_FRAME.0).next(),
             build_id: None,
             sections,
             bytes: bytes.clone(),
@@ -162,6 +165,16 @@ impl ElfFile {
         let Some(packed) = packed else { return Ok(raw) };
         let inflated = packed.decompress().map_err(|error| self.malformed(name, error))?;
         Ok(Bytes::from(inflated.into_owned()))
+    }
+
+    /// The bytes from an address on, as far as its segment has them in the file; none if no segment does.
+    pub(crate) fn bytes_from(&self, address: FileAddr) -> Option<&[u8]> {
+        let holds =
+            |load: &&Segment| (load.address.0..load.address.0.saturating_add(load.file_size)).contains(&address.0);
+        let load = self.loads.iter().find(holds)?;
+        let start = load.offset.checked_add(address.0 - load.address.0)?;
+        let end = load.offset.checked_add(load.file_size)?;
+        self.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
     }
 
     /// A symbol table and its strings: `.symtab` or `.dynsym`. No bytes if the file has none.

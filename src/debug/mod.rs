@@ -30,6 +30,7 @@ mod supplement;
 mod symbols;
 mod types;
 mod unit;
+mod unwind;
 mod variables;
 
 pub use binaries::{BinaryNotFound, BinaryPlaces, FoundBinary, Nowhere, WantedBinary, find_binary};
@@ -41,6 +42,7 @@ pub use error::DebugError;
 pub use locate::{Binary, Provenance, Refusal, SearchOptions, Tried, Verified};
 pub use symbols::{Symbol, SymbolKind};
 pub use types::{BitField, Encoding, Enumerator, Field, Layout, MissingField, TypeId, TypeKind};
+pub use unwind::{Code, StackEnd, StackWalk, walk_stack};
 
 use crate::addr::FileAddr;
 use choose::First;
@@ -268,7 +270,13 @@ impl DebugInfo {
 
     /// Where each function whose name begins with `prefix` lies, and how many bytes it has, as far as symbols tell.
     pub fn functions_with(&self, prefix: &str) -> Vec<(FileAddr, u64)> {
-        self.symbols().functions_with(prefix)
+        self.functions_named(|name| name.starts_with(prefix))
+    }
+
+    /// The same of each function whose name is `wanted`. A part that the compiler has split off has a name of its own
+    /// (`systrim.constprop.0`, `malloc.cold`).
+    pub fn functions_named(&self, wanted: impl Fn(&str) -> bool) -> Vec<(FileAddr, u64)> {
+        self.symbols().functions_named(wanted)
     }
 
     /// The function and source line of an instruction; `None` where the debug info has no code there.

@@ -119,11 +119,10 @@ impl Symbols {
         })
     }
 
-    /// Where each function whose name begins so lies, and how many bytes it has.
-    pub(crate) fn functions_with(&self, prefix: &str) -> Vec<(FileAddr, u64)> {
-        let wanted = |entry: &&Entry| entry.kind == SymbolKind::Function && entry.size > 0;
-        let matching =
-            self.entries.iter().filter(wanted).filter(|entry| self.name(entry).starts_with(prefix.as_bytes()));
+    /// Where each function whose name is `wanted` lies, and how many bytes it has.
+    pub(crate) fn functions_named(&self, wanted: impl Fn(&str) -> bool) -> Vec<(FileAddr, u64)> {
+        let functions = self.entries.iter().filter(|entry| entry.kind == SymbolKind::Function && entry.size > 0);
+        let matching = functions.filter(|entry| str::from_utf8(self.name(entry)).is_ok_and(&wanted));
         matching.map(|entry| (FileAddr(entry.address), entry.size)).collect()
     }
 

@@ -126,6 +126,22 @@ pub fn read_arenas(
     Ok((arenas, None))
 }
 
+/// True if a thread holds the lock of an arena. What cannot be read is not locked.
+pub fn any_is_locked(memory: &impl Memory, layout: &MallocLayout, main_arena: Addr) -> bool {
+    let state = &layout.state;
+    let mut arena = main_arena;
+    for _ in 0..MAX_ARENAS {
+        if memory.read_u32(arena + state.mutex).is_ok_and(|mutex| mutex != 0) {
+            return true;
+        }
+        match memory.read_pointer(arena + state.next) {
+            Ok(next) if next != main_arena && !next.is_null() => arena = next,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// malloc's parameters and its own count of mmapped chunks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Par {

@@ -18,7 +18,7 @@ use crate::target::memory::{Fault, Memory};
 const ROUNDS: usize = 4;
 
 /// Bytes of pages kept for reading books and free lists anew.
-pub(super) const FRESH_CACHE: usize = 64 << 20;
+pub(super) const FRESH_CACHE: usize = 32 << 20;
 
 /// How many chunks a walk goes back to find the new end, at first and at most.
 const STEPS_BACK: usize = 256;
@@ -43,7 +43,7 @@ where
         let moment = source.bulk.moment();
         maps = (source.maps_now)().unwrap_or(maps);
         let chase = PageCache::new(source.bulk, source.page_size, FRESH_CACHE);
-        let now = source.with(&maps, &chase);
+        let now = source.with(&maps, source.threads, &chase);
         reading.par = Par::read(&chase, source.layout, source.roots.par)?;
         let (arenas, ring) = read_arenas(&chase, source.layout, source.roots.main_arena)?;
         reading.arenas = arenas;

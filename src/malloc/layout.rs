@@ -29,6 +29,8 @@ pub enum LayoutError {
 pub struct StateLayout {
     /// Size of the structure.
     pub size: u64,
+    /// `mutex`, an int: not 0 while a thread holds it. A process that has one thread does not take it.
+    pub mutex: u64,
     /// `flags`.
     pub flags: u64,
     /// `fastbinsY` with its number of bins; glibc 2.43 has none.
@@ -171,6 +173,7 @@ fn state_layout(state: &Layout) -> Result<StateLayout, LayoutError> {
     let top = state.offset("top")?;
     Ok(StateLayout {
         size: state.size,
+        mutex: state.offset("mutex")?,
         flags: state.offset("flags")?,
         fastbins: state.offset("fastbinsY").ok().map(|offset| (offset, slots(offset, top))),
         top,

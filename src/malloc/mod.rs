@@ -10,6 +10,7 @@ pub mod bookless;
 pub mod books;
 mod catch_up;
 pub mod chunk;
+pub mod functions;
 pub mod heap;
 pub mod layout;
 pub mod lists;

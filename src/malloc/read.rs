@@ -40,6 +40,9 @@ pub type ReadPagemap<'a> = dyn Fn(&[AddrRange]) -> Pagemap + Send + Sync + 'a;
 /// Reads the mappings of the target.
 pub type ReadMaps<'a> = dyn Fn() -> Option<Maps> + Send + Sync + 'a;
 
+/// Tells each thread of the target with its thread pointer.
+pub type ReadThreads<'a> = dyn Fn() -> Option<Vec<(i32, Addr)>> + Send + Sync + 'a;
+
 /// A target's heap as it can be read now.
 pub struct Source<'a, B, C> {
     /// For bulk reading, by several threads at once.
@@ -58,6 +61,8 @@ pub struct Source<'a, B, C> {
     pub page_size: u64,
     /// Threads as `(thread id, thread pointer)`.
     pub threads: &'a [(i32, Addr)],
+    /// The threads as they are when it is called; `None` if that cannot be told.
+    pub threads_now: &'a ReadThreads<'a>,
     /// Lines that somebody will ask for later (start addresses in address order), to be caught if they come by.
     pub wanted: &'a [Addr],
     /// Tells which pages of anonymous memory hold anything.
@@ -65,8 +70,8 @@ pub struct Source<'a, B, C> {
 }
 
 impl<'a, B, C> Source<'a, B, C> {
-    /// The same with other mappings and another memory for following pointers.
-    pub(super) fn with<'b, D>(&self, maps: &'b Maps, chase: &'b D) -> Source<'b, B, D>
+    /// The same with other mappings, other threads, and another memory for following pointers.
+    pub(super) fn with<'b, D>(&self, maps: &'b Maps, threads: &'b [(i32, Addr)], chase: &'b D) -> Source<'b, B, D>
     where
         'a: 'b,
     {
@@ -78,7 +83,8 @@ impl<'a, B, C> Source<'a, B, C> {
             maps,
             maps_now: self.maps_now,
             page_size: self.page_size,
-            threads: self.threads,
+            threads,
+            threads_now: self.threads_now,
             wanted: self.wanted,
             pagemap: self.pagemap,
         }
@@ -188,9 +194,11 @@ where
         read_rest(source, rehearsal, make_visitor, &mut reading);
     } else {
         let maps = catch_up(source, rehearsal, make_visitor, &mut reading)?;
-        // What was kept of free lists is of an earlier moment.
+        // What was kept of free lists is of an earlier moment, and so are the threads whose caches are looked for.
         let chase = PageCache::new(source.bulk, source.page_size, FRESH_CACHE);
-        read_rest(&source.with(&maps, &chase), rehearsal, make_visitor, &mut reading);
+        let threads = (source.threads_now)();
+        let threads = threads.as_deref().unwrap_or(source.threads);
+        read_rest(&source.with(&maps, threads, &chase), rehearsal, make_visitor, &mut reading);
     }
     reading.note_breaks();
     Ok(reading)

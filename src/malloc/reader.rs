@@ -38,40 +38,57 @@ pub struct ReadPlan {
 impl ReadPlan {
     /// The plan for chunks in address order, of each of which `wanted` bytes from its header on are needed, and for the
     /// lines (start addresses in address order) that lie in them; cut into about `pieces` pieces.
-    pub fn for_chunks(chunks: &[Chunk], wanted: u64, lines: &[Addr], pieces: u64) -> ReadPlan {
+    pub fn for_chunks(chunks: impl IntoIterator<Item = Chunk>, wanted: u64, lines: &[Addr], pieces: u64) -> ReadPlan {
+        let mut chunks = chunks.into_iter().peekable();
         let mut runs = Runs::default();
-        let mut starts = Vec::new();
-        let first = chunks.first().map_or(0, |chunk| lines.partition_point(|line| *line < chunk.start()));
+        // Where it might be cut. There can be ten million chunks: what is noted of each would take too much memory.
+        let mut marks: Vec<Mark> = Vec::new();
+        let first = chunks.peek().map_or(0, |chunk| lines.partition_point(|line| *line < chunk.start()));
         let mut lines = lines.iter().skip(first).peekable();
+        let mut count = 0;
         for chunk in chunks {
             runs.add(AddrRange::sized(chunk.start(), wanted));
             while let Some(line) = lines.next_if(|line| **line < chunk.end()) {
                 runs.add(AddrRange::sized(*line, LINE));
             }
-            starts.push(runs.bytes);
+            if runs.bytes >= marks.last().map_or(0, |mark| mark.read) + FINEST_CUT {
+                marks.push(Mark { start: chunk.start(), read: runs.bytes, before: count });
+            }
+            count += 1;
         }
         let Runs { runs, bytes } = runs;
         let step = (bytes / pieces.max(1)).max(BATCH);
         let mut due = step;
-        let mut cuts = Vec::new();
-        let mut counts = vec![0];
-        for (chunk, read) in chunks.iter().zip(starts) {
-            if read >= due {
-                cuts.push(chunk.start());
-                counts.push(0);
-                due = read + step;
-            }
-            if let Some(count) = counts.last_mut() {
-                *count += 1;
+        let mut plan = ReadPlan { runs, cuts: Vec::new(), chunks: Vec::new() };
+        let mut cut_before = 0;
+        for mark in marks {
+            if mark.read >= due {
+                plan.cuts.push(mark.start);
+                plan.chunks.push(mark.before - cut_before);
+                cut_before = mark.before;
+                due = mark.read + step;
             }
         }
-        ReadPlan { runs, cuts, chunks: counts }
+        plan.chunks.push(count - cut_before);
+        plan
     }
 
     /// Bytes that following the plan reads.
     pub fn bytes(&self) -> u64 {
         self.runs.iter().map(|run| run.len()).sum()
     }
+}
+
+/// Bytes to be read between two places where a plan might be cut.
+const FINEST_CUT: u64 = BATCH / 4;
+
+/// A place where a plan might be cut: the start of a chunk.
+struct Mark {
+    start: Addr,
+    /// Bytes that are read up to there, those for this chunk among them.
+    read: u64,
+    /// How many chunks lie before.
+    before: usize,
 }
 
 /// Runs as they come together, front to back.
@@ -315,7 +332,7 @@ mod tests {
         let image = image_of(0x100000);
         let counting = Counting(&image, Cell::new(0), Cell::new(0));
         let chunks = chunks(&[0x20, 0x40000, 0x20, 0x40000, 0x20]);
-        let plan = ReadPlan::for_chunks(&chunks, 64, &[], 1);
+        let plan = ReadPlan::for_chunks(chunks.iter().copied(), 64, &[], 1);
         let limit = Addr(0x10000 + 0x100000);
         let mut reader = PlannedReader::new(&counting, &plan, limit, Vec::new());
         for chunk in &chunks {
@@ -332,7 +349,7 @@ mod tests {
     #[test]
     fn what_the_plan_does_not_know_is_read_all_the_same() {
         let image = image_of(0x100000);
-        let plan = ReadPlan::for_chunks(&chunks(&[0x20, 0x40000, 0x20]), 64, &[], 1);
+        let plan = ReadPlan::for_chunks(chunks(&[0x20, 0x40000, 0x20]), 64, &[], 1);
         let mut reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
         assert_eq!(reader.bytes(Addr(0x30008), 8).unwrap()[0], ((0x20008u64) >> 8) as u8);
         assert_eq!(reader.bytes(Addr(0x10000 + 0x40020), 8).unwrap()[0], (0x40020u64 >> 8) as u8);
@@ -343,7 +360,7 @@ mod tests {
     #[test]
     fn long_runs_are_cut_into_batches_without_a_gap() {
         let chunks = chunks(&[0x200; 0x1000]);
-        let plan = ReadPlan::for_chunks(&chunks, 112, &[], 4);
+        let plan = ReadPlan::for_chunks(chunks.iter().copied(), 112, &[], 4);
         assert!((0x1ff000..0x201000).contains(&plan.bytes()), "{:#x}", plan.bytes());
         assert!(plan.runs.iter().all(|run| run.len() <= BATCH));
         assert!((3..=4).contains(&plan.cuts.len()), "{:?}", plan.cuts);
@@ -354,7 +371,7 @@ mod tests {
         let image = image_of(0x100000);
         let chunks = chunks(&[0x20, 0x40000, 0x20]);
         let lines = [Addr(0x8000), Addr(0x10000), Addr(0x30000), Addr(0x200000)];
-        let plan = ReadPlan::for_chunks(&chunks, 64, &lines, 1);
+        let plan = ReadPlan::for_chunks(chunks.iter().copied(), 64, &lines, 1);
         let reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
         let mut reader = reader.catching(&lines);
         for chunk in &chunks {

@@ -26,7 +26,8 @@ impl Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };
         let plan = |region: &RegionReading| {
-            let plan = ReadPlan::for_chunks(&region.parts.concat(), HEADER + wanted.max(HEADER), lines, pieces);
+            let chunks = region.parts.iter().flatten().copied();
+            let plan = ReadPlan::for_chunks(chunks, HEADER + wanted.max(HEADER), lines, pieces);
             (region.region.chunks.start, plan)
         };
         let main_pieces = reading.regions.iter().filter(|region| region.region.arena == 0).skip(1);
@@ -35,6 +36,11 @@ impl Rehearsal {
             pieces: main_pieces.map(|region| region.region.chunks.start).collect(),
             mmapped: reading.mmapped.clone(),
         }
+    }
+
+    /// How many chunks were found in arenas.
+    pub fn chunks(&self) -> u64 {
+        self.plans.values().flat_map(|plan| &plan.chunks).map(|chunks| *chunks as u64).sum()
     }
 
     /// Bytes that the plans will read.

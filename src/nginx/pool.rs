@@ -1,5 +1,6 @@
 //! Pools as a whole: the chain of blocks, the large allocations, the cleanup handlers, and what is wasted.
 
+pub mod functions;
 mod lists;
 
 pub use lists::{Cleanup, PoolLists, read_lists};

@@ -137,15 +137,18 @@ pub struct ProcessInfo {
 pub struct FreezeInfo {
     /// The longest time that a thread stood still, in microseconds.
     pub pause_microseconds: u64,
-    /// Where it stood: `between_events`, `in_system_call`, `in_user_code`.
+    /// Where it stood, the least favourable place if there were several stops: `between_events`, `in_system_call`,
+    /// `outside_malloc`, or `in_user_code` if it was perhaps in the middle of an allocation.
     pub place: String,
-    /// How many stops were made.
+    /// How many stops it was read in.
     pub stops: u32,
+    /// How many more there were that came in the middle of an allocation and were given up at once.
+    pub unused_stops: u32,
     /// Bytes of the target's memory that were read while it stood still.
     pub bytes_read: u64,
     /// All stops together, in microseconds.
     pub sum_microseconds: u64,
-    /// From the beginning of the first stop to the end of the last one, in microseconds.
+    /// From the beginning of the first stop in which it was read to the end of the last one, in microseconds.
     pub elapsed_microseconds: u64,
     /// How long a stop was to be at most, if that was limited.
     pub max_pause_microseconds: Option<u64>,

@@ -6,12 +6,16 @@
 //!
 //! A worker caught in the middle of `malloc` has a heap that does not add up. A single-threaded glibc takes no lock there,
 //! so no lock tells. Instead, each thread is brought to stand in a system call that malloc does not make: between events
-//! in the worker's event wait where that comes soon enough, else in any other. There the heap and the pools are whole.
+//! in the worker's event wait where that comes soon enough, else in any other. There the heap and the pools are whole. A
+//! thread that makes none is judged by its program counter and its stack, and runs on for a moment if it is in malloc.
 
 use crate::addr::Addr;
+use crate::target::bring::{Usher, registers_of};
+use crate::target::place::Judge;
+pub use crate::target::place::StopPlace;
 use crate::target::process::tracer_of;
 use crate::target::registers::ThreadRegisters;
-use crate::target::threads::{Stop, TracedThread, registers, thread_pointer};
+use crate::target::threads::{Stop, TracedThread, thread_pointer};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -73,17 +77,6 @@ pub enum FreezeError {
     Gone(i32),
 }
 
-/// Where the target stood while it was read, of all threads the least favourable place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StopPlace {
-    /// Every thread waits in the kernel for events or work: nothing is half done.
-    BetweenEvents,
-    /// In a system call that malloc and the pools do not make: the heap is whole, an event may be half handled.
-    InSystemCall,
-    /// In user code, or in a system call that malloc makes: the heap may be half changed.
-    InUserCode,
-}
-
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -95,7 +88,9 @@ pub struct Patience {
     pub event_wait: Duration,
     /// For any other system call after that.
     pub system_call: Duration,
-    /// For both, where other threads of the target stand still meanwhile.
+    /// For a thread to come out of malloc, where that can be told.
+    pub allocation: Duration,
+    /// For all three, where other threads of the target stand still meanwhile.
     pub standing: Duration,
 }
 
@@ -106,6 +101,7 @@ impl Default for Patience {
             stop: Duration::from_millis(200),
             event_wait: Duration::from_millis(20),
             system_call: Duration::from_millis(20),
+            allocation: Duration::from_millis(20),
             standing: Duration::from_millis(40),
         }
     }
@@ -117,9 +113,13 @@ impl Patience {
         if threads <= 1 {
             return self;
         }
-        let event_wait = self.event_wait.min(self.standing / 2);
-        let system_call = self.system_call.min(self.standing - event_wait);
-        Patience { event_wait, system_call, ..self }
+        let third = self.standing / 3;
+        Patience {
+            event_wait: self.event_wait.min(third),
+            system_call: self.system_call.min(third),
+            allocation: self.allocation.min(third),
+            ..self
+        }
     }
 }
 
@@ -143,6 +143,14 @@ impl Freeze {
     /// # Errors
     /// [`FreezeError`]; the target then runs on.
     pub fn stop(pid: i32, patience: Patience) -> Result<Freeze, FreezeError> {
+        Freeze::stop_judged(pid, patience, None)
+    }
+
+    /// The same, with somebody who can tell of a thread in user code whether it is in the middle of an allocation.
+    ///
+    /// # Errors
+    /// As [`Freeze::stop`].
+    pub fn stop_judged(pid: i32, patience: Patience, judge: Option<&dyn Judge>) -> Result<Freeze, FreezeError> {
         let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::BetweenEvents, not_send: PhantomData };
         let mut known = BTreeSet::new();
         let mut clock = None;
@@ -155,10 +163,9 @@ impl Freeze {
                 break;
             }
             let patience = patience.for_threads(freeze.threads.len());
-            for thread in freeze.threads.iter_mut().skip(first) {
-                let place = bring_thread(thread, pid, begin, patience)?;
-                freeze.place = freeze.place.max(place);
-            }
+            let usher = Usher { pid, begin, patience, judge };
+            freeze.threads.iter_mut().skip(first).try_for_each(|thread| usher.bring(thread))?;
+            freeze.place = usher.settle(&mut freeze.threads)?;
         }
         match freeze.threads.iter().any(|thread| thread.tid.as_raw() == pid && !thread.is_gone()) {
             true => Ok(freeze),
@@ -190,7 +197,7 @@ impl Freeze {
     /// What is in the general registers of all threads: a pointer may be nowhere else.
     pub fn registers(&self) -> Vec<ThreadRegisters> {
         let alive = self.threads.iter().filter(|thread| !thread.is_gone());
-        alive.map(|thread| ThreadRegisters { tid: thread.tid.as_raw(), words: registers(thread.tid) }).collect()
+        alive.map(registers_of).collect()
     }
 
     /// Lets the target go. Returns the longest time that any one thread stood still.
@@ -270,13 +277,12 @@ impl Freeze {
     }
 
     fn detach_all(&mut self) {
+        self.threads.iter_mut().for_each(TracedThread::detach);
         // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
         self.interrupt_running();
         let deadline = Instant::now() + Duration::from_millis(200);
-        for thread in &mut self.threads {
-            if !thread.is_stopped() {
-                thread.wait(deadline);
-            }
+        for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
+            thread.wait(deadline);
             thread.detach();
         }
     }
@@ -285,104 +291,5 @@ impl Freeze {
 impl Drop for Freeze {
     fn drop(&mut self) {
         self.detach_all();
-    }
-}
-
-/// Brings one thread to the best place that can be had before its time is up, which began for all threads at `begin`; it
-/// is stopped afterwards.
-fn bring_thread(
-    thread: &mut TracedThread,
-    pid: i32,
-    begin: Instant,
-    patience: Patience,
-) -> Result<StopPlace, FreezeError> {
-    let last_call = begin + patience.event_wait + patience.system_call;
-    let is_main = thread.tid.as_raw() == pid;
-    loop {
-        if thread.is_gone() {
-            return Ok(StopPlace::BetweenEvents);
-        }
-        let place = place_of(thread.system_call(), is_main);
-        let wanted = match begin.elapsed() < patience.event_wait {
-            true => StopPlace::BetweenEvents,
-            false => StopPlace::InSystemCall,
-        };
-        if place <= wanted || thread.is_in_group_stop() || Instant::now() >= last_call {
-            return Ok(place);
-        }
-        thread.resume_to_syscall();
-        if thread.wait(last_call) == Stop::TimedOut {
-            // It makes no system call: it spins, or works long on one event. It is read all the same.
-            thread.interrupt();
-            if thread.wait(Instant::now() + patience.stop) == Stop::TimedOut {
-                return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
-            }
-        }
-    }
-}
-
-/// What standing in a system call means for the heap. A stop at its entry and one in its middle mean the same.
-fn place_of(system_call: Option<i64>, is_main: bool) -> StopPlace {
-    match system_call {
-        None => StopPlace::InUserCode,
-        Some(number) if WAITS.contains(&number) => StopPlace::BetweenEvents,
-        // An idle thread of a pool waits on a condition variable; an event loop's own thread waits for a lock, in the
-        // middle of something.
-        Some(nix::libc::SYS_futex) if !is_main => StopPlace::BetweenEvents,
-        Some(number) if MADE_BY_MALLOC.contains(&number) => StopPlace::InUserCode,
-        Some(_) => StopPlace::InSystemCall,
-    }
-}
-
-/// System calls in which an event loop or an idle thread of a pool waits. aarch64 has no `epoll_wait`, `poll`, `select`
-/// and `pause`: its libc makes them of the others.
-const WAITS: &[i64] = &[
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_poll,
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_select,
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_pause,
-    nix::libc::SYS_epoll_pwait,
-    nix::libc::SYS_epoll_pwait2,
-    nix::libc::SYS_ppoll,
-    nix::libc::SYS_pselect6,
-    nix::libc::SYS_rt_sigsuspend,
-    nix::libc::SYS_rt_sigtimedwait,
-    nix::libc::SYS_clock_nanosleep,
-    nix::libc::SYS_nanosleep,
-    nix::libc::SYS_restart_syscall,
-];
-
-/// System calls that glibc's malloc, free and malloc_trim make with the heap half changed; `prctl` names their mappings
-/// where the tunable `glibc.mem.decorate_maps` is set.
-const MADE_BY_MALLOC: &[i64] = &[
-    nix::libc::SYS_brk,
-    nix::libc::SYS_mmap,
-    nix::libc::SYS_munmap,
-    nix::libc::SYS_mremap,
-    nix::libc::SYS_mprotect,
-    nix::libc::SYS_madvise,
-    nix::libc::SYS_prctl,
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_system_call_of_malloc_is_no_place_to_read_the_heap() {
-        assert_eq!(place_of(Some(nix::libc::SYS_brk), true), StopPlace::InUserCode);
-        assert_eq!(place_of(None, true), StopPlace::InUserCode);
-        assert_eq!(place_of(Some(nix::libc::SYS_write), true), StopPlace::InSystemCall);
-        assert_eq!(place_of(Some(nix::libc::SYS_epoll_pwait), true), StopPlace::BetweenEvents);
-    }
-
-    #[test]
-    fn the_least_favourable_place_counts() {
-        assert!(StopPlace::InUserCode > StopPlace::InSystemCall);
-        assert!(StopPlace::InSystemCall > StopPlace::BetweenEvents);
     }
 }

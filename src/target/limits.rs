@@ -2,6 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+/// Bytes of memory that this process has; 0 if that cannot be told.
+pub fn own_resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * super::page_size()
+}
+
 /// Where the kernel shows control groups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 

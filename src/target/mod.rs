@@ -4,6 +4,7 @@
 //! analysis cannot tell a live process from an image in a test.
 
 pub mod access;
+mod bring;
 pub mod cache;
 pub mod core;
 pub mod freeze;
@@ -15,6 +16,7 @@ pub mod maps;
 pub mod memory;
 pub mod modules;
 pub mod pagemap;
+pub mod place;
 pub mod process;
 pub mod registers;
 pub mod resident;

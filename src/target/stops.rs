@@ -5,9 +5,10 @@
 //! while it runs. So what follows a pointer need not know of stops; what relies on two reads belonging together asks for
 //! their [`Moment`]s.
 
-use super::freeze::{Freeze, FreezeError, Patience, StopPlace};
+use super::freeze::{Freeze, FreezeError, Patience};
 use super::live::LiveMemory;
 use super::memory::{Fault, Memory, Moment};
+use super::place::{Judge, StopPlace};
 use super::registers::ThreadRegisters;
 use super::urgency::{Rank, Urgency};
 use crate::addr::{Addr, AddrRange};
@@ -18,11 +19,13 @@ use std::time::{Duration, Instant};
 
 /// How a target may be stopped.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct StopLimits {
+pub struct StopLimits<'a> {
     /// How long a thread may stand still at a time; `None` for one stop of any length.
     pub longest: Option<Duration>,
     /// How long to wait for what.
     pub patience: Patience,
+    /// Who tells whether a thread is in the middle of an allocation, if somebody can.
+    pub judge: Option<&'a dyn Judge>,
 }
 
 /// A stop that is over.
@@ -32,6 +35,8 @@ pub struct PastStop {
     pub pause: Duration,
     /// Where the target stood.
     pub place: StopPlace,
+    /// False if that was no good place, and the target was let go at once for another try.
+    pub is_used: bool,
     /// What was in the registers of all threads.
     pub registers: Vec<ThreadRegisters>,
 }
@@ -39,9 +44,9 @@ pub struct PastStop {
 /// What came of reading in stops.
 #[derive(Debug)]
 pub struct StopLog {
-    /// Every stop, in order; none if nothing was read.
+    /// Every stop, in order, also those that were not used; none if nothing was read.
     pub stops: Vec<PastStop>,
-    /// From the beginning of the first stop to the end of the last one.
+    /// From the beginning of the first stop that was used to the end of the last one.
     pub elapsed: Duration,
 }
 
@@ -61,6 +66,11 @@ const SHORTEST_REST: Duration = Duration::from_millis(10);
 /// After so many stops in a row in which nothing was read it is given up.
 const USELESS_STOPS: u32 = 20;
 
+/// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation. Threads that do
+/// nothing but allocate are seldom all outside.
+const BAD_STOPS: u32 = 30;
+const BAD_STOPS_FOR: Duration = Duration::from_secs(3);
+
 /// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
 
@@ -71,7 +81,7 @@ const LOOK_AGAIN: Duration = Duration::from_micros(20);
 /// [`FreezeError`] if it could not be stopped, also not a further time: what `work` has done is then dropped.
 pub fn read_stopped<R>(
     memory: &LiveMemory,
-    limits: StopLimits,
+    limits: StopLimits<'_>,
     work: impl FnOnce(&StoppedMemory<'_>) -> R,
 ) -> Result<(R, StopLog), StopsError> {
     let gate = Gate::default();
@@ -121,6 +131,13 @@ struct Window {
     is_over: bool,
     /// Each thread with its thread pointer.
     threads: Vec<(i32, Addr)>,
+}
+
+impl StopLog {
+    /// The stops in which the target was read.
+    pub fn used(&self) -> impl DoubleEndedIterator<Item = &PastStop> {
+        self.stops.iter().filter(|stop| stop.is_used)
+    }
 }
 
 impl Gate {
@@ -201,7 +218,7 @@ impl Memory for StoppedMemory<'_> {
 /// Holds the target and lets it go.
 struct Keeper<'a> {
     pid: i32,
-    limits: StopLimits,
+    limits: StopLimits<'a>,
     gate: &'a Gate,
     /// One word is sent, to begin; the sender is dropped when the work is done, and also if it panics.
     word: Receiver<()>,
@@ -215,11 +232,15 @@ impl Keeper<'_> {
         let _ = ready.send(());
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
         let mut began = None;
+        let mut trying_since = None;
         let mut useless = 0;
+        let mut bad = 0;
+        let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
         while !gate.is_over {
-            let freeze = match Freeze::stop(self.pid, self.patience()) {
+            let is_last_try = !self.may_try_again(bad, trying_since);
+            let freeze = match Freeze::stop_judged(self.pid, self.patience(is_last_try), self.limits.judge) {
                 Ok(freeze) => freeze,
                 Err(error) => {
                     outcome = Err(error);
@@ -227,18 +248,29 @@ impl Keeper<'_> {
                 }
             };
             let since = freeze.since();
+            trying_since.get_or_insert(since);
+            let place = freeze.place();
+            if place == StopPlace::InUserCode && !is_last_try {
+                let pause = freeze.release();
+                bad += 1;
+                log.stops.push(PastStop { pause, place, is_used: false, registers: Vec::new() });
+                gate.is_over = self.is_done_after((pause * REST).max(SHORTEST_REST));
+                continue;
+            }
+            (bad, trying_since) = (0, None);
             let began = *began.get_or_insert(since);
-            gate.moment = Moment(log.stops.len() as u32);
+            gate.moment = moment;
+            moment.0 += 1;
             gate.deadline = self.limits.longest.map(|longest| since + longest - reserve(longest));
             gate.threads = freeze.thread_pointers();
-            let (place, registers) = (freeze.place(), freeze.registers());
+            let registers = freeze.registers();
             let reads = self.gate.reads.load(Ordering::Relaxed);
             drop(gate);
             let is_done = self.wait(since);
             gate = self.gate.close();
             let pause = freeze.release();
             log.elapsed = began.elapsed();
-            log.stops.push(PastStop { pause, place, registers });
+            log.stops.push(PastStop { pause, place, is_used: true, registers });
             useless = if self.gate.reads.load(Ordering::Relaxed) > reads { 0 } else { useless + 1 };
             if let Some(longest) = self.limits.longest.filter(|_| useless == USELESS_STOPS) {
                 outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });
@@ -248,6 +280,12 @@ impl Keeper<'_> {
         }
         gate.is_over = true;
         outcome.map(|()| log)
+    }
+
+    /// True if a stop that comes in the middle of an allocation need not be used, after so many that did.
+    fn may_try_again(&self, bad: u32, since: Option<Instant>) -> bool {
+        let is_early = since.is_none_or(|since| since.elapsed() < BAD_STOPS_FOR);
+        self.limits.judge.is_some() && bad < BAD_STOPS && is_early
     }
 
     /// Waits until the work is done or the time is up; true if the work is done.
@@ -267,12 +305,13 @@ impl Keeper<'_> {
     }
 
     /// Threads that stand still while others are brought to a good place must not use up the time for reading.
-    fn patience(&self) -> Patience {
-        match self.limits.longest {
-            Some(longest) => {
-                Patience { standing: self.limits.patience.standing.min(longest / 4), ..self.limits.patience }
-            }
-            None => self.limits.patience,
+    fn patience(&self, is_last_try: bool) -> Patience {
+        let Patience { standing, allocation, .. } = self.limits.patience;
+        Patience {
+            standing: self.limits.longest.map_or(standing, |longest| standing.min(longest / 4)),
+            // The place is taken as it is: whoever waits for a thread may find it still running.
+            allocation: if is_last_try { Duration::ZERO } else { allocation },
+            ..self.limits.patience
         }
     }
 }

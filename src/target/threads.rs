@@ -133,9 +133,18 @@ impl TracedThread {
 
     /// Lets the thread run to its next system call, with the signal that it was about to receive.
     pub(super) fn resume_to_syscall(&mut self) {
+        self.resume_by(libc::PTRACE_SYSCALL);
+    }
+
+    /// Lets the thread run, with the signal that it was about to receive, until it is interrupted.
+    pub(super) fn resume(&mut self) {
+        self.resume_by(libc::PTRACE_CONT);
+    }
+
+    fn resume_by(&mut self, request: c_uint) {
         let signal = std::mem::take(&mut self.pending);
         self.ran_at = Instant::now();
-        if resume(libc::PTRACE_SYSCALL, self.tid, signal).is_err() {
+        if resume(request, self.tid, signal).is_err() {
             self.gone = true;
         }
         self.close_stop();
@@ -177,7 +186,7 @@ fn wait_without_blocking(tid: Pid) -> Result<Option<c_int>, Errno> {
 
 /// Resumes a stopped tracee by `request` and delivers `signal` to it, unless that is 0.
 fn resume(request: c_uint, tid: Pid, signal: c_int) -> Result<(), Errno> {
-    // SAFETY: PTRACE_SYSCALL and PTRACE_DETACH take no pointer: the address is ignored, and the data is a signal number.
+    // SAFETY: PTRACE_SYSCALL, PTRACE_CONT and PTRACE_DETACH take no pointer: the address is ignored, and the data is a signal number.
     let answer = unsafe { libc::ptrace(request, tid.as_raw(), 0 as c_long, c_long::from(signal)) };
     Errno::result(answer).map(drop)
 }

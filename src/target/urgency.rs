@@ -38,6 +38,11 @@ impl Urgency {
     }
 }
 
+/// True if a thread of this process may have priority over ordinary ones.
+pub fn is_permitted() -> bool {
+    Urgency::begin(Rank::Reader).before.is_some()
+}
+
 impl Drop for Urgency {
     fn drop(&mut self) {
         if let Some((policy, parameters)) = self.before {

@@ -83,6 +83,7 @@ fn assert_read(path: &Path, target: &HeapImage) {
         wanted: &[],
         pagemap: &pagemap,
         maps_now: &|| None,
+        threads_now: &|| None,
     };
     let plan = Rehearsal::default();
     let scanner = || PoolScanner::new(&LAYOUT, PAGE);

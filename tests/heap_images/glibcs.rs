@@ -70,6 +70,7 @@ pub fn glibc_2_36() -> Glibc {
 pub fn glibc_2_43() -> Glibc {
     let state = StateLayout {
         size: 2112,
+        mutex: 0,
         flags: 4,
         fastbins: None,
         top: 8,
@@ -99,6 +100,7 @@ fn layout(state: StateLayout, par: ParLayout, heap_info: u64, tcache: TcacheLayo
 fn with_fastbins() -> StateLayout {
     StateLayout {
         size: 2200,
+        mutex: 0,
         flags: 4,
         fastbins: Some((16, 10)),
         top: 96,

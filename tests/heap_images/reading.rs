@@ -52,6 +52,7 @@ pub fn read_with<M: Memory + Sync, V: PayloadVisitor>(
         wanted: &[],
         pagemap: &pagemap,
         maps_now: &|| None,
+        threads_now: &|| None,
     };
     let workspace = Workspace::for_plan(rehearsal, threads, make_visitor);
     read_heap(&source, rehearsal, workspace, make_visitor, |_| {})

@@ -113,10 +113,10 @@ pub fn reach(
     pools: Option<&PoolLayout>,
     is_whole: bool,
 ) -> Option<Reach> {
-    let mut nodes = Nodes::of(heap, attribution);
-    if nodes.list.len() > MOST_NODES {
+    if Nodes::count(heap, attribution) > MOST_NODES {
         return None;
     }
+    let mut nodes = Nodes::of(heap, attribution);
     if around.has_openssl() {
         nodes.by_start = sessions::find(&nodes, heap, around.memory());
     }

@@ -51,6 +51,12 @@ pub enum Source {
 }
 
 impl Nodes {
+    /// How many nodes a heap has.
+    pub fn count(heap: &Heap, attribution: &Attribution) -> usize {
+        let chunks = heap.in_use().filter(|(id, _)| attribution.claim(*id).is_none()).count();
+        chunks + attribution.pools.iter().filter(|owned| owned.named.is_none()).count()
+    }
+
     /// The nodes of a heap.
     pub fn of(heap: &Heap, attribution: &Attribution) -> Nodes {
         let mut nodes =

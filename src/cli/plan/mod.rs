@@ -131,7 +131,7 @@ impl Plan {
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
         let with_chunks = task.needs_chunks();
-        let options = Options { debug, with_chunks, core_files, max_pause, show_clients, without: Vec::new() };
+        let options = Options { debug, with_chunks, core_files, max_pause, memory_limit: None, show_clients, without: Vec::new() };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }

@@ -70,7 +70,12 @@ fn signal_name(signal: i32) -> String {
 fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     let place = match freeze.place.as_str() {
         "between_events" if !has_events => "waiting in the kernel".to_owned(),
+        "in_user_code" => "perhaps in the middle of an allocation".to_owned(),
         place => place.replace('_', " "),
+    };
+    let place = match freeze.unused_stops {
+        0 => place,
+        tries => format!("{place}, after {} elsewhere", counted(u64::from(tries), "stop")),
     };
     let asked = freeze.max_pause_microseconds.filter(|asked| *asked < freeze.pause_microseconds);
     let longer = asked.map(|asked| format!(", longer than the {} asked for", duration(asked))).unwrap_or_default();

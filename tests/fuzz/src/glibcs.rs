@@ -52,6 +52,7 @@ fn glibc_2_36() -> MallocLayout {
 fn glibc_2_43() -> MallocLayout {
     let state = StateLayout {
         size: 2112,
+        mutex: 0,
         flags: 4,
         fastbins: None,
         top: 8,
@@ -81,6 +82,7 @@ fn layout(state: StateLayout, par: ParLayout, heap_info: u64, tcache: TcacheLayo
 fn with_fastbins() -> StateLayout {
     StateLayout {
         size: 2200,
+        mutex: 0,
         flags: 4,
         fastbins: Some((16, 10)),
         top: 96,

@@ -44,6 +44,7 @@ pub fn walk(core: &Core, layout: &MallocLayout) {
         wanted: &[],
         pagemap: &pagemap,
         maps_now: &|| None,
+        threads_now: &|| None,
     };
     let scanner = || PoolScanner::new(&POOLS, core.page_size());
     if let Some(reading) = read(&source, &Rehearsal::default(), &scanner) {
