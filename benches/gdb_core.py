@@ -16,23 +16,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_walk
-
-
-def offset(kind, name):
-    return next(field.bitpos // 8 for field in kind.fields() if field.name == name)
-
-
-def layout():
-    state = gdb.lookup_type("struct malloc_state")
-    info = gdb.lookup_type("struct _heap_info")
-    return core_walk.Layout(
-        state.sizeof,
-        offset(state, "top"),
-        offset(state, "next"),
-        info.sizeof,
-        offset(info, "prev"),
-        offset(info, "size"),
-    )
+import gdb_common
 
 
 def walk_values(found, limit):
@@ -62,7 +46,7 @@ def main():
         return bytes(memory(address, length))
 
     main_arena = int(gdb.parse_and_eval("&main_arena"))
-    found = core_walk.regions(read, layout(), main_arena, int(gdb.parse_and_eval("mp_.sbrk_base")))
+    found = core_walk.regions(read, gdb_common.arena_layout(), main_arena, int(gdb.parse_and_eval("mp_.sbrk_base")))
     limit = int(gdb.convenience_variable("limit"))
     core_walk.show(walk_values(found, limit) if limit else core_walk.walk(read, found))
 

@@ -14,6 +14,7 @@ import gdb
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import gdb_common
 import heap_walk
 
 
@@ -32,14 +33,7 @@ def offsets(type_name, names):
 
 def prepare(pid):
     """What can be known before the stop."""
-    for command in (
-        "set pagination off",
-        "set confirm off",
-        "set auto-solib-add off",
-        "set libthread-db-search-path /nonexistent",
-        "file /proc/%d/exe" % pid,
-    ):
-        gdb.execute(command, to_string=True)
+    gdb_common.take_program_of(pid)
     pool_size = gdb.lookup_type("ngx_pool_t").sizeof
     data_size = gdb.lookup_type("ngx_pool_data_t").sizeof
     pool = heap_walk.PoolLayout(

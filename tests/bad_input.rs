@@ -43,7 +43,7 @@ fn assert_pid_refused(pid: u32, words: &[&str]) {
 #[test]
 fn a_pid_that_does_not_exist() {
     // One above the largest pid that Linux gives out (PID_MAX_LIMIT).
-    assert_refused(&["snapshot", "4194305"], &["no process 4194305", "pgrep"]);
+    assert_refused(&["snapshot", "4194305"], &["no process 4194305", "poolscope ps"]);
 }
 
 #[test]

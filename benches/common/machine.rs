@@ -1,6 +1,8 @@
 //! What the figures were measured on.
 
-use std::fs;
+use std::{fmt, fs};
+
+use poolscope::snapshot::human::human_bytes;
 
 /// The facts of a machine that matter here.
 pub(crate) struct Machine {
@@ -22,6 +24,14 @@ impl Machine {
             memory: field("/proc/meminfo", "MemTotal:").unwrap_or(0),
             load: load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    /// All but the load.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, architecture) = (human_bytes(self.memory), std::env::consts::ARCH);
+        write!(f, "{} processors, {memory} of memory, Linux {} {architecture}", self.processors, self.kernel)
     }
 }
 

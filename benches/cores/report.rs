@@ -15,14 +15,7 @@ const MISSING: &str = "not available";
 
 /// Where and on what it is measured.
 pub(crate) fn subject(machine: &Machine, subject: &Subject) {
-    println!(
-        "Machine: {} processors, {} of memory, Linux {} {}; load average {} before the start",
-        machine.processors,
-        human_bytes(machine.memory),
-        machine.kernel,
-        std::env::consts::ARCH,
-        machine.load
-    );
+    println!("Machine: {machine}; load average {} before the start", machine.load);
     println!(
         "Program: RSS {}, {} live chunks of {} by its own count\nCore:    {} by gcore, {} packed with zstd; both in the page cache",
         human_bytes(subject.resident),

@@ -10,9 +10,13 @@ mod common;
 mod drgn;
 mod figures;
 mod heartbeat;
+#[path = "../common/live_tool.rs"]
+mod live_tool;
 mod report;
 mod series;
 mod tools;
+#[path = "../common/units.rs"]
+mod units;
 mod worker;
 
 use std::process::ExitCode;
@@ -96,10 +100,10 @@ fn rounds(
                 continue;
             }
             eprintln!("round {}: {}", round + 1, series.tool.name);
-            let command = series.tool.command(worker.pid);
+            let command = series.tool.recipe.command(worker.pid);
             let run = || run::run(command, left.min(PATIENCE), scratch);
             let (finished, beats) = heartbeat::while_doing(nginx.ports().http, run)?;
-            series.tool.tidy();
+            series.tool.recipe.tidy();
             series.take(finished, beats);
             worker.confirm(nginx, series.tool.name)?;
             std::thread::sleep(REST);

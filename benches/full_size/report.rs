@@ -10,6 +10,7 @@ use crate::common::verdict;
 use crate::figures::{DELETING, Figures, LIVE, OTHER, Tally};
 use crate::heartbeat::Beats;
 use crate::series::Series;
+use crate::units::{bytes, milliseconds, seconds};
 use crate::worker::Worker;
 
 const MISSING: &str = "not available";
@@ -18,14 +19,7 @@ const NONE: &str = "-";
 /// Where and on what it is measured.
 pub(crate) fn machine(machine: &Machine, worker: &Worker, snapshot: &Figures, plan: &LeakPlan) {
     let glibc = snapshot.glibc.as_deref().unwrap_or("unknown");
-    println!(
-        "Machine: {} processors, {} of memory, Linux {} {}, glibc {glibc}; load average {} before the start",
-        machine.processors,
-        human_bytes(machine.memory),
-        machine.kernel,
-        std::env::consts::ARCH,
-        machine.load
-    );
+    println!("Machine: {machine}, glibc {glibc}; load average {} before the start", machine.load);
     let in_use = snapshot.main_heap.unwrap_or_default();
     println!(
         "Worker:  RSS {}, {} in use in {} chunks of the main heap; {} generations of {} servers",
@@ -83,19 +77,6 @@ fn cells(value: Option<Spread>, base: Option<Spread>, unit: fn(f64) -> String) -
     let ratio = base.filter(|base| base.median > 0.0).map(|base| value.median / base.median);
     let digits = if ratio.is_some_and(|ratio| ratio < 0.95) { 2 } else { 1 };
     [unit(value.median), ratio.map_or(NONE.to_owned(), |ratio| format!("{ratio:.digits$}"))]
-}
-
-fn milliseconds(seconds: f64) -> String {
-    let value = seconds * 1e3;
-    if value < 10.0 { format!("{value:.1} ms") } else { format!("{value:.0} ms") }
-}
-
-fn seconds(seconds: f64) -> String {
-    format!("{seconds:.2} s")
-}
-
-fn bytes(bytes: f64) -> String {
-    human_bytes(bytes as u64)
 }
 
 /// What was hoped for, and what came out.

@@ -32,7 +32,7 @@ pub(crate) struct Round {
 
 impl Series {
     pub(crate) fn new(tool: Tool) -> Series {
-        let trouble = tool.missing.clone();
+        let trouble = tool.recipe.missing.clone();
         Series { tool, rounds: Vec::new(), figures: None, trouble }
     }
 

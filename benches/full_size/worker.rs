@@ -1,11 +1,10 @@
 //! The worker that all tools look at, and whether it came through.
 
-use std::fs;
-
 use poolscope_fixtures::Nginx;
 
 use crate::common::Failure;
 use crate::common::machine::field;
+use crate::live_tool::confirm_running;
 
 /// The worker.
 pub(crate) struct Worker {
@@ -31,12 +30,7 @@ impl Worker {
         if nginx.worker_pid()? != self.pid {
             return Err(format!("the worker did not survive {tool}; nginx's error log:\n{}", nginx.error_log()).into());
         }
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let traced = status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"));
-        let stopped = status.lines().any(|line| line.starts_with("State:\tT") || line.starts_with("State:\tt"));
-        if traced || stopped {
-            return Err(format!("{tool} left the worker stopped or traced").into());
-        }
+        confirm_running(self.pid, tool)?;
         nginx.get("/small")?;
         Ok(())
     }

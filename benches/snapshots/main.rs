@@ -58,14 +58,7 @@ fn measure() -> Result<(), Failure> {
     scratch::clear_on_signals()?;
     let scratch = scratch::Scratch::create()?;
     let machine = machine::Machine::look();
-    println!(
-        "Machine: {} processors, {} of memory, Linux {} {}; load average {} before the start",
-        machine.processors,
-        human_bytes(machine.memory),
-        machine.kernel,
-        std::env::consts::ARCH,
-        machine.load
-    );
+    println!("Machine: {machine}; load average {} before the start", machine.load);
     let mut table =
         Table::new(&["medians of three", "time", "most", "whole process", "peak memory", "file", "outcome"]);
     let mut verdicts = Vec::new();

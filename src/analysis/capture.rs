@@ -18,16 +18,21 @@ use crate::target::pagemap::Pagemap;
 use crate::target::place::{Judge, StopPlace};
 use crate::target::registers::ThreadRegisters;
 use crate::target::stops::{StopLimits, StopLog, read_stopped};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Bytes of pages kept for following pointers during the stop, at most; lines that the rehearsal has noted come on top.
-const CACHE_LIMIT: usize = 32 << 20;
+pub(super) const CACHE_LIMIT: usize = 32 << 20;
 
 /// The same for the rehearsal, which has the time to read a page twice.
 const REHEARSAL_CACHE: usize = 8 << 20;
 
 /// Pages that may be read during the stop without a page fault of ours: what is new since the rehearsal is little.
-const SPARE_PAGES: usize = 256;
+pub(super) const SPARE_PAGES: usize = 256;
+
+/// Only one process is rehearsed and stopped at a time: two that are read at once share the memory's bandwidth and our
+/// processors, and each stands still for longer. Others are prepared and analysed meanwhile.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A walk over a heap that changes loses its way now and then: how often the rehearsal is tried.
 const REHEARSALS: usize = 3;
@@ -93,6 +98,7 @@ pub fn capture(
     longest: Option<Duration>,
     progress: &dyn Progress,
 ) -> Result<Capture, SnapshotError> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let pid = target.process.pid;
     let prepared = &target.prepared;
     let pagemap = |ranges: &[AddrRange]| read_pagemap(target, ranges);
@@ -139,13 +145,14 @@ pub fn threads() -> u64 {
 }
 
 /// What a rehearsal has learnt.
-struct Rehearsed {
-    plan: Rehearsal,
+pub(super) struct Rehearsed {
+    pub(super) plan: Rehearsal,
     /// Lines that following pointers led to.
-    lines: Vec<Addr>,
+    pub(super) lines: Vec<Addr>,
 }
 
-fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> Rehearsed {
+/// Reads the running target as a stop would, to learn what there is to read.
+pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> Rehearsed {
     let mut best = Rehearsed { plan: Rehearsal::default(), lines: Vec::new() };
     let nothing = Rehearsal::default();
     let prepared = &target.prepared;

@@ -33,8 +33,26 @@ pub struct LiveTarget {
 ///
 /// # Errors
 /// [`SnapshotError`] if the target cannot be studied at all.
-pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<LiveTarget, SnapshotError> {
-    let process = Process::find(pid)?;
+pub fn prepare(
+    pid: i32,
+    options: &Options,
+    known: &KnownFiles,
+    progress: &dyn Progress,
+) -> Result<LiveTarget, SnapshotError> {
+    prepare_process(Process::find(pid)?, options, known, progress)
+}
+
+/// The same of a process that was looked up.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn prepare_process(
+    process: Process,
+    options: &Options,
+    files: &KnownFiles,
+    progress: &dyn Progress,
+) -> Result<LiveTarget, SnapshotError> {
+    let pid = process.pid;
     progress.step("reading its mappings");
     let memory = LiveMemory::open(pid).map_err(|error| refused(pid, &process, error))?;
     let maps = Maps::read(pid).map_err(|error| TargetError::from_proc(pid, "smaps", error))?;
@@ -46,9 +64,8 @@ pub fn prepare(pid: i32, options: &Options, progress: &dyn Progress) -> Result<L
     search.root = root_of(pid);
     let known: Vec<_> = [Some(&binary), library.as_ref()].into_iter().flatten().collect();
     let others = open_others(pid, &maps, &known);
-    let files = KnownFiles::default();
-    let (binary, library) = load_both(binary, library, &search, &files)?;
-    let others = load_others(others, &search, &files);
+    let (binary, library) = load_both(binary, library, &search, files)?;
+    let others = load_others(others, &search, files);
     let about = About {
         source: SourceInfo { kind: "process".to_owned(), ..SourceInfo::default() },
         process: describe(&process),

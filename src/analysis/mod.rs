@@ -6,6 +6,7 @@ mod assemble;
 mod breakdown;
 mod capture;
 mod core;
+pub mod doctor;
 mod error;
 mod evidence;
 mod explain;
@@ -23,6 +24,7 @@ mod names;
 mod place;
 mod pools;
 mod prepared;
+pub mod processes;
 mod reading;
 mod referrers;
 mod reused;
@@ -30,6 +32,7 @@ mod whereabouts;
 mod words;
 
 pub use error::SnapshotError;
+pub use modules::KnownFiles;
 
 use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
@@ -43,7 +46,6 @@ use core::CoreTarget;
 use evidence::{Evidence, Wanted};
 use explain::Context;
 use live::LiveTarget;
-use modules::KnownFiles;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -100,7 +102,21 @@ impl Progress for Silent {
 /// [`SnapshotError`]; the target then runs on, untraced. What can be told of a target in part (not nginx, not glibc, no
 /// debug info) is a snapshot with notes, not an error.
 pub fn take(pid: i32, options: &Options, progress: &dyn Progress) -> Result<Snapshot, SnapshotError> {
-    let target = live::prepare(pid, options, progress)?;
+    take_knowing(pid, options, &KnownFiles::default(), progress)
+}
+
+/// The same of one of several processes, also at once: what the debug info of their files says is read only once. They are
+/// stopped one after the other. `options` are the same for all that share `known`.
+///
+/// # Errors
+/// Those of [`take`].
+pub fn take_knowing(
+    pid: i32,
+    options: &Options,
+    known: &KnownFiles,
+    progress: &dyn Progress,
+) -> Result<Snapshot, SnapshotError> {
+    let target = live::prepare(pid, options, known, progress)?;
     let wanted = Wanted { chunks: options.with_chunks, addresses: &[] };
     Ok(take_of(&target, wanted, progress)?.0)
 }
@@ -210,7 +226,7 @@ pub fn explain_live(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Explained, SnapshotError> {
-    let target = live::prepare(pid, options, progress)?;
+    let target = live::prepare(pid, options, &KnownFiles::default(), progress)?;
     let (snapshot, evidence) = take_of(&target, Wanted { chunks: true, addresses }, progress)?;
     progress.step("looking who points there");
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(&target, ranges);

@@ -27,7 +27,10 @@ pub struct LoadedModule {
 
 /// What was read of files, for other processes of the same files: that takes longer than to read a heap.
 #[derive(Debug, Default)]
-pub struct KnownFiles(Mutex<FxHashMap<FileKey, KnownFile>>);
+pub struct KnownFiles(Mutex<FxHashMap<FileKey, Place>>);
+
+/// Where what is known of a file is kept. Who reads the file holds it, so that others wait for what it says.
+type Place = Arc<Mutex<Option<KnownFile>>>;
 
 /// A file as it was: path, device, inode, length in bytes, and when it was last changed, in seconds and nanoseconds.
 type FileKey = (PathBuf, u64, u64, u64, (i64, i64));
@@ -50,13 +53,14 @@ impl KnownFiles {
             module.file.metadata().ok().map(|file| {
                 (module.path.clone(), file.dev(), file.ino(), file.len(), (file.ctime(), file.ctime_nsec()))
             });
-        let files = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = key.as_ref().and_then(|key| files().get(key).cloned()) {
-            return Ok(known);
+        let Some(key) = key else { return read(module, options, version) };
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = place.as_ref() {
+            return Ok(known.clone());
         }
         let known = read(module, options, version)?;
-        key.map(|key| files().insert(key, known.clone()));
-        Ok(known)
+        Ok(place.insert(known).clone())
     }
 }
 
@@ -134,7 +138,7 @@ impl LayoutSource {
     }
 
     /// Where `debug` was found.
-    fn of(debug: &DebugInfo) -> LayoutSource {
+    pub(super) fn of(debug: &DebugInfo) -> LayoutSource {
         let tried = debug.tried().iter().map(ToString::to_string).collect();
         match debug.source() {
             Some(source) => LayoutSource {

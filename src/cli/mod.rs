@@ -25,7 +25,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let plan =
         usage::parse(words).and_then(|args| plan::Plan::new(args, &environment)).unwrap_or_else(|wrong| wrong.exit());
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let outcome = run::run(&plan, &obtain::Real, &mut out, &mut io::stderr());
+    let outcome = run::run(&plan, &obtain::Real::default(), &mut out, &mut io::stderr());
     let flushed = out.flush().map_err(anyhow::Error::from);
     outcome.and_then(|outcome| flushed.map(|()| outcome)).unwrap_or_else(outcome::of_error).into()
 }

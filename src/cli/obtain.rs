@@ -1,15 +1,26 @@
 //! Where snapshots come from: a running process, a core, or a file that one was saved in.
 
 use super::plan::Target;
-use crate::analysis::{self, Options, Progress};
+use crate::analysis::doctor::{self, Diagnosis};
+use crate::analysis::processes::{self, Listed};
+use crate::analysis::{self, KnownFiles, Options, Progress};
 use crate::snapshot::explanation::Explanation;
 use crate::snapshot::file::{self, Wanted};
 use crate::snapshot::model::Snapshot;
 use anyhow::Context;
 use std::path::Path;
 
-/// Makes snapshots of targets.
-pub(super) trait Obtain {
+/// Finds processes, and makes snapshots of targets, also of several at once.
+pub(super) trait Obtain: Sync {
+    /// Every nginx process.
+    fn processes(&self) -> Vec<Listed>;
+
+    /// The workers of a master, largest first.
+    fn workers_of(&self, master: i32) -> anyhow::Result<Vec<i32>>;
+
+    /// What stands in the way of a snapshot of a process.
+    fn examine(&self, pid: i32, options: &Options, progress: &dyn Progress) -> anyhow::Result<Diagnosis>;
+
     /// The snapshots of a target: one, or as many as its file holds.
     fn obtain(
         &self,
@@ -30,9 +41,24 @@ pub(super) trait Obtain {
 }
 
 /// The real ones.
-pub(super) struct Real;
+#[derive(Default)]
+pub(super) struct Real {
+    known: KnownFiles,
+}
 
 impl Obtain for Real {
+    fn processes(&self) -> Vec<Listed> {
+        processes::list()
+    }
+
+    fn workers_of(&self, master: i32) -> anyhow::Result<Vec<i32>> {
+        Ok(processes::workers_of(master)?)
+    }
+
+    fn examine(&self, pid: i32, options: &Options, progress: &dyn Progress) -> anyhow::Result<Diagnosis> {
+        Ok(doctor::examine(pid, options, &self.known, progress)?)
+    }
+
     fn obtain(
         &self,
         target: &Target,
@@ -41,7 +67,7 @@ impl Obtain for Real {
         progress: &dyn Progress,
     ) -> anyhow::Result<Vec<Snapshot>> {
         Ok(match target {
-            Target::Pid(pid) => vec![analysis::take(*pid, options, progress)?],
+            Target::Pid(pid) => vec![analysis::take_knowing(*pid, options, &self.known, progress)?],
             Target::Core(path) => vec![analysis::read_core(path, options, progress)?],
             Target::File(path) if is_snapshot(path)? => {
                 progress.step("reading the snapshot");

@@ -39,6 +39,7 @@ pub use catalogue::{
 };
 pub use elf::{BuildId, Segment};
 pub use error::DebugError;
+pub(crate) use locate::package_hint;
 pub use locate::{Binary, Provenance, Refusal, SearchOptions, Tried, Verified};
 pub use symbols::{Symbol, SymbolKind};
 pub use types::{BitField, Encoding, Enumerator, Field, Layout, MissingField, TypeId, TypeKind};

@@ -64,6 +64,19 @@ impl fmt::Display for Refusal {
 /// CAP_SYS_PTRACE of Linux' `include/uapi/linux/capability.h`.
 const CAP_SYS_PTRACE: u64 = 1 << 19;
 
+/// Why the kernel lets us look at `pid`.
+pub fn reason(pid: i32) -> &'static str {
+    let status = |process: procfs::ProcResult<Process>| process.and_then(|process| process.status()).ok();
+    let (own, target) = (status(Process::myself()), status(Process::new(pid)));
+    match (own, target) {
+        (Some(own), Some(target)) if [target.ruid, target.euid, target.suid].iter().all(|user| *user == own.euid) => {
+            "it runs as the same user"
+        }
+        (Some(own), _) if own.capeff & CAP_SYS_PTRACE != 0 => "CAP_SYS_PTRACE",
+        _ => "the kernel allows it",
+    }
+}
+
 /// What most likely made the kernel refuse us access to `pid`.
 pub fn explain(pid: i32) -> Refusal {
     let own = Process::myself().and_then(|process| process.status());

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum TargetError {
     /// No such pid.
-    #[error("there is no process {0}: list the nginx workers with `pgrep -a nginx`")]
+    #[error("there is no process {0}: `poolscope ps` lists the nginx workers")]
     NoSuchProcess(i32),
     /// A thread's id was given.
     #[error("{tid} is a thread of process {pid} ({name}): give {pid}, all its threads are looked at together")]
@@ -134,6 +134,18 @@ impl Process {
     /// # Errors
     /// [`TargetError`], one variant for each cause.
     pub fn find(pid: i32) -> Result<Process, TargetError> {
+        Process::look_up(pid, true)
+    }
+
+    /// The same for who only looks and stops nothing: also of a process that somebody traces.
+    ///
+    /// # Errors
+    /// As [`Process::find`], but never [`TargetError::AlreadyTraced`].
+    pub fn look(pid: i32) -> Result<Process, TargetError> {
+        Process::look_up(pid, false)
+    }
+
+    fn look_up(pid: i32, is_to_be_traced: bool) -> Result<Process, TargetError> {
         let entry = procfs::process::Process::new(pid).map_err(|_| TargetError::NoSuchProcess(pid))?;
         let status = entry.status().map_err(|error| TargetError::from_proc(pid, "status", error))?;
         let name = status.name.clone();
@@ -149,7 +161,8 @@ impl Process {
             return Err(TargetError::Zombie { pid, name, parent: stat.ppid });
         }
         // Another poolscope will let go in some milliseconds: the stop waits for it. A debugger will not.
-        if let Some((tracer, tracer_name)) = tracer_of(pid).filter(|(_, tracer)| tracer != OURSELVES) {
+        let tracer = is_to_be_traced.then(|| tracer_of(pid)).flatten();
+        if let Some((tracer, tracer_name)) = tracer.filter(|(_, tracer)| tracer != OURSELVES) {
             return Err(TargetError::AlreadyTraced { pid, name, tracer, tracer_name });
         }
         let executable = entry.exe().map_err(|error| TargetError::from_proc(pid, "exe", error))?;
@@ -210,7 +223,7 @@ fn started_at(stat: &Stat) -> Option<f64> {
     Some(((now - up + since_boot) * 100.0).round() / 100.0)
 }
 
-fn age_seconds(stat: &Stat) -> u64 {
+pub(crate) fn age_seconds(stat: &Stat) -> u64 {
     let Ok(uptime) = std::fs::read_to_string("/proc/uptime") else { return 0 };
     let up = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok()).unwrap_or(0.0);
     (up as u64).saturating_sub(stat.starttime / procfs::ticks_per_second().max(1))

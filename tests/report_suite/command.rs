@@ -27,7 +27,7 @@ fn help_says_how_to_begin() {
 
 #[test]
 fn each_command_has_help_with_examples() {
-    for command in ["snapshot", "report", "diff", "pools", "chunks", "explain"] {
+    for command in ["ps", "doctor", "snapshot", "report", "diff", "pools", "chunks", "explain"] {
         let text = help(&[command, "--help"]);
         assert!(text.contains("Examples:") && text.contains("--debug-dir"), "{text}");
         insta::assert_snapshot!(format!("help_{command}"), text);

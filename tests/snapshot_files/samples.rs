@@ -84,6 +84,7 @@ pub fn random(seed: u64, pools: u64, chunks: Option<u64>) -> Snapshot {
             pause_microseconds: r.size(),
             place: r.text(),
             stops: r.below(9) as u32,
+            unused_stops: r.below(9) as u32,
             bytes_read: r.size(),
             sum_microseconds: r.size(),
             elapsed_microseconds: r.size(),

@@ -2,6 +2,7 @@
 
 mod diff;
 mod explain;
+mod processes;
 mod rows;
 mod show;
 mod stop;
@@ -9,6 +10,7 @@ mod target;
 
 pub use diff::{DiffArgs, DiffFormat};
 pub use explain::{ExplainArgs, ExplainFormat};
+pub use processes::{DoctorArgs, DoctorFormat, PsArgs};
 pub use rows::{ChunkKey, ChunksArgs, PoolsArgs, RowFormat, SortKey, StateName, TrustName};
 pub use show::{ReportArgs, ReportFormat, SnapshotArgs, SnapshotFormat};
 pub use target::{ClientArgs, CoreArgs, OneTarget, TargetArg};
@@ -28,14 +30,16 @@ use std::time::Duration;
                   each pool is for. The worker needs no rebuild, no restart and no module; nothing in it is changed. It does \
                   the same on core dumps, and compares snapshots.",
     after_help = "Examples:\n  \
-                  poolscope snapshot 4242                           who owns its memory\n  \
-                  poolscope snapshot $(pgrep -f '^nginx: worker')   the same of each worker\n  \
-                  poolscope snapshot 4242 -o before.snap            the same, kept for later\n  \
-                  poolscope diff before.snap 4242                   what has grown since, and how fast\n  \
-                  poolscope snapshot --core core.4242               the same from a core dump\n  \
-                  poolscope pools 4242 --owner dyups                a row for each such pool\n  \
-                  poolscope chunks 4242 --size 256K..512K           a row for each such chunk\n  \
-                  poolscope explain 4242 0x55d0c8a3f2b0             what is at this address, and who points there\n\n\
+                  poolscope ps                              which worker is the large one\n  \
+                  poolscope doctor 4242                     what a snapshot would show, and how long it would take\n  \
+                  poolscope snapshot 4242                   who owns its memory\n  \
+                  poolscope snapshot --workers-of 4241      the same of each worker of this master\n  \
+                  poolscope snapshot 4242 -o before.snap    the same, kept for later\n  \
+                  poolscope diff before.snap 4242           what has grown since, and how fast\n  \
+                  poolscope snapshot --core core.4242       the same from a core dump\n  \
+                  poolscope pools 4242 --owner dyups        a row for each such pool\n  \
+                  poolscope chunks 4242 --size 256K..512K   a row for each such chunk\n  \
+                  poolscope explain 4242 0x55d0c8a3f2b0     what is at this address, and who points there\n\n\
                   Exit status: 0 fine; 1 could not do it; 2 wrong usage; 3 done, but incomplete; 4 grew more than allowed."
 )]
 pub struct Args {
@@ -76,9 +80,18 @@ pub enum ColorChoice {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List the nginx masters and workers on this machine
+    ///
+    /// Workers stand below their master, those with most memory first.
+    Ps(PsArgs),
+    /// Say what would work and what stands in the way, without stopping anything
+    ///
+    /// Permissions, debug info and where it was looked for, allocator, and how long a snapshot would stop the worker, by a
+    /// rehearsal on the running process.
+    Doctor(DoctorArgs),
     /// Show which pools own a worker's heap, and what stands out
     ///
-    /// The worker stands still for some milliseconds; the report says how long it was. Several workers are looked at one
+    /// The worker stands still for some milliseconds; the report says how long it was. Several workers are stopped one
     /// after the other. With --core, a core dump is read instead.
     Snapshot(SnapshotArgs),
     /// Show saved snapshots again
@@ -111,6 +124,7 @@ impl Command {
             Command::Explain(args) => args.clients,
             // Rows of chunks say nothing of clients.
             Command::Chunks(_) => ClientArgs::default(),
+            Command::Ps(_) | Command::Doctor(_) => ClientArgs::default(),
         };
         args.show_clients
     }
@@ -123,8 +137,9 @@ impl Command {
             Command::Pools(args) => args.stop,
             Command::Chunks(args) => args.stop,
             Command::Explain(args) => args.stop,
-            // Nothing runs.
-            Command::Report(_) => return None,
+            Command::Doctor(args) => args.stop,
+            // Nothing is stopped.
+            Command::Report(_) | Command::Ps(_) => return None,
         };
         stop.longest()
     }
@@ -132,6 +147,8 @@ impl Command {
     /// The word that it is typed with.
     pub fn name(&self) -> &'static str {
         match self {
+            Command::Ps(_) => "ps",
+            Command::Doctor(_) => "doctor",
             Command::Snapshot(_) => "snapshot",
             Command::Report(_) => "report",
             Command::Diff(_) => "diff",

@@ -2,21 +2,29 @@
 
 use super::parse_rows;
 use super::stop::StopArgs;
-use super::target::{ClientArgs, CoreArgs, TargetArg, parse_target};
+use super::target::{ClientArgs, CoreArgs, TargetArg, parse_pid, parse_target};
 use clap::{Args as ClapArgs, ValueEnum};
 use std::path::PathBuf;
 
 /// `poolscope snapshot`.
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  poolscope snapshot 4242\n  poolscope snapshot $(pgrep -f '^nginx: worker')\n  poolscope snapshot \
+    after_help = "Examples:\n  poolscope snapshot 4242\n  poolscope snapshot --workers-of 4241\n  poolscope snapshot \
                   4242 -o before.snap\n  poolscope snapshot 4242 --format json --chunks > worker.json\n  poolscope snapshot --core \
                   core.4242.zst --sysroot /srv/images/gateway"
 )]
 pub struct SnapshotArgs {
     /// Process ids of nginx workers
-    #[arg(value_name = "PID", required_unless_present = "core", conflicts_with = "core", value_parser = parse_target)]
+    #[arg(
+        value_name = "PID",
+        required_unless_present_any = ["core", "workers_of"],
+        conflicts_with_all = ["core", "workers_of"],
+        value_parser = parse_target
+    )]
     pub targets: Vec<TargetArg>,
+    /// Look at all workers of this nginx master, also those that are shutting down, the largest first
+    #[arg(long, value_name = "MASTER", conflicts_with = "core", value_parser = parse_pid)]
+    pub workers_of: Option<i32>,
     /// Where a core is.
     #[command(flatten)]
     pub core: CoreArgs,

@@ -67,8 +67,13 @@ pub(super) fn parse_target(text: &str) -> Result<TargetArg, String> {
     }
 }
 
+/// A process that runs.
+pub(super) fn parse_pid(text: &str) -> Result<i32, String> {
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| not_a_pid(text))
+}
+
 fn not_a_pid(text: &str) -> String {
-    format!("\"{text}\" is not a pid: give the number that `pgrep -af nginx` lists before each process")
+    format!("\"{text}\" is not a pid: give the number that `poolscope ps` lists before each process")
 }
 
 #[cfg(test)]
@@ -80,8 +85,10 @@ mod tests {
         assert_eq!(parse_target("4242"), Ok(TargetArg::Pid(4242)));
         assert_eq!(parse_target("./4242"), Ok(TargetArg::File("./4242".into())));
         assert_eq!(parse_target("core.4242"), Ok(TargetArg::File("core.4242".into())));
+        assert_eq!(parse_pid("4242"), Ok(4242));
         for wrong in ["0", "-5", "99999999999", ""] {
             assert!(parse_target(wrong).unwrap_err().contains("is not a pid"));
+            assert!(parse_pid(wrong).unwrap_err().contains("is not a pid"));
         }
     }
 }

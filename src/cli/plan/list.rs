@@ -60,7 +60,7 @@ fn known_state(state: String) -> String {
 }
 
 /// Rows for a terminal are cut to its width; rows for a pipe are whole.
-fn list_format(format: RowFormat, environment: &Environment) -> ListFormat {
+pub(super) fn list_format(format: RowFormat, environment: &Environment) -> ListFormat {
     match format {
         RowFormat::Table => ListFormat::Table { limit: environment.terminal },
         RowFormat::Ndjson => ListFormat::Machine(Machine::Ndjson),

@@ -7,7 +7,7 @@ mod target;
 
 pub(super) use target::Target;
 
-use super::args::{Args, Command};
+use super::args::{Args, Command, DoctorFormat};
 use super::terminal::Environment;
 use super::usage::wrong;
 use crate::analysis::{CoreFiles, Options};
@@ -33,8 +33,12 @@ pub(super) struct Plan {
 /// What to do.
 #[derive(Debug)]
 pub(super) enum Task {
+    /// List nginx processes.
+    Processes { format: ListFormat },
+    /// Say what stands in the way of snapshots.
+    Examine { pids: Vec<i32>, json: bool },
     /// Show snapshots, and save them if `save` says where.
-    Show { targets: Vec<Target>, format: ShowFormat, save: Option<Save> },
+    Show { of: Whose, format: ShowFormat, save: Option<Save> },
     /// Show what grew.
     Diff { targets: Vec<Target>, format: ChangeFormat, allowed: Option<u64> },
     /// List pools.
@@ -43,6 +47,15 @@ pub(super) enum Task {
     Chunks { target: Target, filter: ChunkFilter, sort: ChunkSort, top: Option<usize>, format: ListFormat },
     /// Explain addresses.
     Explain { target: Target, addresses: Vec<u64>, top: usize, json: bool },
+}
+
+/// Whose snapshots are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those of each of these.
+    Targets(Vec<Target>),
+    /// Those of all workers of this master.
+    WorkersOf(i32),
 }
 
 /// Where snapshots are saved.
@@ -102,7 +115,7 @@ impl Task {
         match self {
             Task::Show { format, save, .. } => save.is_some() || matches!(format, ShowFormat::Json { chunks: true }),
             Task::Chunks { .. } | Task::Explain { .. } => true,
-            Task::Pools { .. } | Task::Diff { .. } => false,
+            Task::Pools { .. } | Task::Diff { .. } | Task::Processes { .. } | Task::Examine { .. } => false,
         }
     }
 }
@@ -122,6 +135,8 @@ impl Plan {
         let (show_clients, max_pause) = (command.shows_clients(), command.max_pause());
         let style = environment.style(global.color);
         let task = match command {
+            Command::Ps(args) => Ok(Task::Processes { format: list::list_format(args.format, environment) }),
+            Command::Doctor(args) => Ok(Task::Examine { pids: args.pids, json: args.format == DoctorFormat::Json }),
             Command::Snapshot(args) => show::snapshot(args, style),
             Command::Report(args) => show::report(args, style),
             Command::Diff(args) => compare::diff(args, style),

@@ -1,7 +1,7 @@
 //! Commands that show whole snapshots.
 
 use super::target::check_directory;
-use super::{Save, ShowFormat, Target, Task, conflict};
+use super::{Save, ShowFormat, Target, Task, Whose, conflict};
 use crate::cli::args::{ReportArgs, ReportFormat, SnapshotArgs, SnapshotFormat, TargetArg};
 use crate::report::style::Style;
 use crate::report::table::Page;
@@ -15,7 +15,8 @@ pub(super) fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::E
     let typed = args.targets.into_iter().map(|typed| Target::of(SNAPSHOT, typed));
     let core = args.core.core.map(|core| Target::of_core(SNAPSHOT, core));
     let targets = typed.chain(core).collect::<Result<Vec<_>, _>>()?;
-    let save = args.output.map(|output| save(output, targets.len())).transpose()?;
+    let of = args.workers_of.map_or(Whose::Targets(targets), Whose::WorkersOf);
+    let save = args.output.map(|output| save(output, &of)).transpose()?;
     let format = match args.format {
         SnapshotFormat::Table if args.chunks => return Err(chunks_without_json(SNAPSHOT)),
         SnapshotFormat::Table => ShowFormat::Table(page(args.top, style)),
@@ -24,7 +25,7 @@ pub(super) fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::E
         SnapshotFormat::Openmetrics if args.chunks => return Err(chunks_without_json(SNAPSHOT)),
         SnapshotFormat::Openmetrics => ShowFormat::OpenMetrics,
     };
-    Ok(Task::Show { targets, format, save })
+    Ok(Task::Show { of, format, save })
 }
 
 /// `poolscope report`.
@@ -52,7 +53,7 @@ pub(super) fn report(args: ReportArgs, style: Style) -> Result<Task, clap::Error
         (ReportFormat::Openmetrics, None) => ShowFormat::OpenMetrics,
         (ReportFormat::Table, None) => ShowFormat::Table(page(args.top, style)),
     };
-    Ok(Task::Show { targets, format, save: None })
+    Ok(Task::Show { of: Whose::Targets(targets), format, save: None })
 }
 
 fn page(top: Option<u32>, style: Style) -> Page {
@@ -67,7 +68,7 @@ fn top_without_table(command: &str) -> clap::Error {
     conflict(command, "--top is for the table: other formats hold all pools")
 }
 
-fn save(output: PathBuf, targets: usize) -> Result<Save, clap::Error> {
+fn save(output: PathBuf, of: &Whose) -> Result<Save, clap::Error> {
     let names_a_directory = output.as_os_str().as_encoded_bytes().ends_with(b"/");
     match output.is_dir() {
         true => Ok(Save::Directory(output)),
@@ -78,7 +79,7 @@ fn save(output: PathBuf, targets: usize) -> Result<Save, clap::Error> {
         false if output.as_os_str() == "-" => {
             Err(conflict(SNAPSHOT, "--output needs a file: to standard output, write with --format json"))
         }
-        false if targets > 1 => Err(conflict(
+        false if !matches!(of, Whose::Targets(targets) if targets.len() == 1) => Err(conflict(
             SNAPSHOT,
             "--output must be a directory for several processes: each is saved in a file of its own",
         )),

@@ -96,7 +96,7 @@ pub(super) fn core_files(command: &Command) -> Result<CoreFiles, clap::Error> {
             let core = CoreArgs { core: None, exe: args.exe.clone(), sysroot: args.sysroot.clone() };
             (core, args.targets.iter().any(is_file))
         }
-        Command::Report(_) => (CoreArgs::default(), true),
+        Command::Report(_) | Command::Ps(_) | Command::Doctor(_) => (CoreArgs::default(), true),
     };
     let CoreArgs { core, exe, sysroot } = core;
     if core.is_none() && !has_file && (exe.is_some() || sysroot.is_some()) {

@@ -1,9 +1,12 @@
 //! The commands: each obtains a snapshot, chooses what to show of it, and shows it.
 
 mod compare;
+mod examine;
 mod explain;
 mod export;
 mod list;
+mod processes;
+mod several;
 mod show;
 
 use super::obtain::Obtain;
@@ -22,7 +25,9 @@ use std::io::{self, Write};
 pub(super) fn run(plan: &Plan, from: &dyn Obtain, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Outcome> {
     let mut session = Session { plan, from, err, outcome: Outcome::Fine };
     let written = match &plan.task {
-        Task::Show { targets, format, save } => show::run(&mut session, targets, format, save.as_ref(), out),
+        Task::Processes { format } => processes::run(&mut session, *format, out),
+        Task::Examine { pids, json } => examine::run(&mut session, pids, *json, out),
+        Task::Show { of, format, save } => show::run(&mut session, of, format, save.as_ref(), out),
         Task::Diff { targets, format, allowed } => compare::run(&mut session, targets, *format, *allowed, out),
         Task::Pools { target, filter, sort, top, format } => {
             list::pools(&mut session, target, filter, *sort, *top, *format, out)
@@ -52,6 +57,11 @@ impl Session<'_> {
         let progress = Steps::new(self.plan.progress);
         let obtained = self.from.obtain(target, wanted, &self.plan.options, &progress);
         drop(progress);
+        self.accept(obtained)
+    }
+
+    /// What was obtained, as it may be shown; says why if there is nothing.
+    fn accept(&mut self, obtained: anyhow::Result<Vec<Snapshot>>) -> Vec<Snapshot> {
         let mut snapshots = obtained.unwrap_or_else(|error| {
             self.fail(&told(&error));
             Vec::new()

@@ -1,8 +1,8 @@
 //! Whole snapshots: shown, and saved.
 
-use super::Session;
 use super::export::Tables;
-use crate::cli::plan::{Save, ShowFormat, Target};
+use super::{Session, several};
+use crate::cli::plan::{Save, ShowFormat, Target, Whose};
 use crate::report::json;
 use crate::report::openmetrics::Exposition;
 use crate::report::table::{self, Page};
@@ -15,15 +15,16 @@ use std::path::{Path, PathBuf};
 /// `poolscope snapshot` and `poolscope report`.
 pub(super) fn run(
     session: &mut Session<'_>,
-    targets: &[Target],
+    of: &Whose,
     format: &ShowFormat,
     save: Option<&Save>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let Some(targets) = targets(session, of) else { return Ok(()) };
     let Some(mut view) = View::of(session, format) else { return Ok(()) };
-    let chunks = session.plan.options.with_chunks;
-    for target in targets {
-        for snapshot in session.obtain(target, Wanted { pools: true, chunks }) {
+    let wanted = Wanted { pools: true, chunks: session.plan.options.with_chunks };
+    several::obtain_each(session, &targets, wanted, |session, target, snapshots| {
+        for snapshot in snapshots {
             session.warn(target, &snapshot);
             if let Some(save) = save {
                 keep(session, &snapshot, save);
@@ -31,8 +32,23 @@ pub(super) fn run(
             view.add(session, snapshot, out)?;
             out.flush()?;
         }
-    }
+        Ok(())
+    })?;
     view.end(session, out)
+}
+
+/// Whom to look at; says why if that cannot be told.
+fn targets(session: &mut Session<'_>, of: &Whose) -> Option<Vec<Target>> {
+    match of {
+        Whose::Targets(targets) => Some(targets.clone()),
+        Whose::WorkersOf(master) => match session.from.workers_of(*master) {
+            Ok(workers) => Some(workers.into_iter().map(Target::Pid).collect()),
+            Err(error) => {
+                session.fail(&super::told(&error));
+                None
+            }
+        },
+    }
 }
 
 /// How snapshots are shown, and what of them waits for the end: several may make one text or table.

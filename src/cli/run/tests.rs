@@ -1,4 +1,6 @@
 use super::*;
+use crate::analysis::doctor::{Diagnosis, State};
+use crate::analysis::processes::{Listed, WorkersError};
 use crate::analysis::{Options, Progress};
 use crate::cli::args::Args;
 use crate::cli::outcome::of_error;
@@ -74,6 +76,30 @@ fn not_walked(pid: i32) -> Snapshot {
 struct Made;
 
 impl Obtain for Made {
+    fn processes(&self) -> Vec<Listed> {
+        Vec::new()
+    }
+
+    /// 1 has three, of which one has exited by now.
+    fn workers_of(&self, master: i32) -> anyhow::Result<Vec<i32>> {
+        match master {
+            1 => Ok(vec![7, 1000, 3]),
+            _ => Err(WorkersError::NotNginx(master).into()),
+        }
+    }
+
+    /// Pids are those of `obtain`; without debug info something is missing.
+    fn examine(&self, pid: i32, _: &Options, _: &dyn Progress) -> anyhow::Result<Diagnosis> {
+        let verdict = match pid {
+            1000.. => return Err(TargetError::NoSuchProcess(pid).into()),
+            8 => State::Warn,
+            9 => State::Stops,
+            _ => State::Ok,
+        };
+        let (expected_pause, own_memory) = (None, None);
+        Ok(Diagnosis { pid, title: None, verdict, checks: Vec::new(), expected_pause, own_memory })
+    }
+
     fn obtain(&self, target: &Target, _: Wanted, _: &Options, _: &dyn Progress) -> anyhow::Result<Vec<Snapshot>> {
         let Target::Pid(pid) = target else { return Ok(vec![snapshot(1)]) };
         match pid {
@@ -283,4 +309,49 @@ fn a_snapshot_is_saved_where_it_is_told_to_and_shown_all_the_same() {
     let (outcome, out, err) = ran("poolscope snapshot 1 -o /no/such/folder/x.snap");
     assert_eq!(outcome, Outcome::Failed);
     assert!(out.starts_with("process 1 ") && err.contains("/no/such/folder"), "{err}");
+}
+
+#[test]
+fn workers_of_a_master_are_shown_in_order_and_one_that_has_exited_is_told() {
+    let (outcome, out, err) = ran("poolscope snapshot --workers-of 1");
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(out.starts_with("process 7 ") && out.contains("\n\nprocess 3 "), "{out}");
+    assert!(err.contains("no process 1000") && err.lines().count() == 1, "{err}");
+}
+
+#[test]
+fn who_is_no_master_has_no_workers() {
+    let (outcome, out, err) = ran("poolscope snapshot --workers-of 7");
+    assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+    assert!(err.contains("process 7 is no nginx master"), "{err}");
+}
+
+#[test]
+fn many_targets_are_shown_in_the_order_in_which_they_were_given() {
+    let pids: Vec<String> = (10..40).rev().map(|pid| pid.to_string()).collect();
+    let (outcome, out, err) = ran(&format!("poolscope snapshot {}", pids.join(" ")));
+    assert_eq!((outcome, err.as_str()), (Outcome::Fine, ""));
+    let shown = out.lines().filter_map(|line| line.strip_prefix("process ")?.split(' ').next().map(str::to_owned));
+    assert_eq!(shown.collect::<Vec<_>>(), pids);
+}
+
+#[test]
+fn no_nginx_is_a_sentence_and_status_1() {
+    for words in ["poolscope ps", "poolscope ps --format json"] {
+        let (outcome, out, err) = ran(words);
+        assert_eq!((outcome, out.as_str()), (Outcome::Failed, ""));
+        assert!(err.contains("no nginx is running here") && err.lines().count() == 1, "{err}");
+    }
+}
+
+#[test]
+fn a_diagnosis_ends_as_a_snapshot_would() {
+    let outcome = |words: &str| ran(words).0;
+    assert_eq!(outcome("poolscope doctor 7"), Outcome::Fine);
+    assert_eq!(outcome("poolscope doctor 7 8"), Outcome::Incomplete);
+    assert_eq!(outcome("poolscope doctor 9 8"), Outcome::Failed);
+    let (outcome, out, err) = ran("poolscope doctor 1000 7");
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(out.starts_with("process 7") && err.contains("no process 1000"), "{out}{err}");
+    assert_eq!(ran("poolscope doctor 7 8 --format json").1.lines().count(), 2);
 }
