@@ -1,7 +1,6 @@
 //! Where a thread stands when it is stopped: its program counter and its stack tell whether the heap is whole.
 
 use poolscope::addr::{AddrRange, LoadBias};
-use poolscope::analysis::{Options, Silent, take};
 use poolscope::debug::{Binary, Code, DebugInfo, SearchOptions, StackEnd, walk_stack};
 use poolscope::malloc::allocator::is_glibc;
 use poolscope::target::freeze::{Freeze, Patience};

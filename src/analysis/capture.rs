@@ -8,7 +8,7 @@ use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::malloc::walk::PayloadVisitor;
-use crate::snapshot::model::FreezeInfo;
+use crate::snapshot::model::{EXACT, FreezeInfo, IN_CHANGE, SEVERAL_MOMENTS};
 use crate::target::cache::PageCache;
 use crate::target::freeze::Patience;
 use crate::target::lines::{LineCache, LineRecorder};
@@ -58,6 +58,7 @@ impl Capture {
         FreezeInfo {
             pause_microseconds: pauses.clone().max().unwrap_or_default().as_micros() as u64,
             place: place.map_or("", place_name).to_owned(),
+            consistency: place.map_or("", |place| consistency(stops, place)).to_owned(),
             stops: stops as u32,
             unused_stops: (self.log.stops.len() - stops) as u32,
             bytes_read: self.bytes_read,
@@ -85,6 +86,15 @@ fn place_name(place: StopPlace) -> &'static str {
         StopPlace::InSystemCall => "in_system_call",
         StopPlace::OutsideMalloc => "outside_malloc",
         StopPlace::InUserCode => "in_user_code",
+    }
+}
+
+/// What can be said before malloc's books are asked.
+fn consistency(stops: usize, place: StopPlace) -> &'static str {
+    match (stops, place) {
+        (2.., _) => SEVERAL_MOMENTS,
+        (_, StopPlace::InUserCode) => IN_CHANGE,
+        _ => EXACT,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why there is no snapshot.
 
-use crate::snapshot::human::human_bytes;
 use crate::debug::{BinaryNotFound, DebugError};
+use crate::snapshot::human::human_bytes;
 use crate::target::core::CoreError;
 use crate::target::freeze::FreezeError;
 use crate::target::memory::Fault;

@@ -37,10 +37,11 @@ pub use modules::KnownFiles;
 use crate::addr::AddrRange;
 use crate::debug::SearchOptions;
 use crate::snapshot::explanation::Explanation;
-use crate::snapshot::model::Snapshot;
+use crate::snapshot::model::{CONTRADICTED, Snapshot};
 use crate::target::maps::Backing;
 use crate::target::registers::ThreadRegisters;
 use crate::target::resident::Resident;
+use crate::target::stops::StopLog;
 use around::{Around, Stacks};
 use core::CoreTarget;
 use evidence::{Evidence, Wanted};
@@ -86,6 +87,10 @@ pub struct CoreFiles {
 pub trait Progress {
     /// A step begins: "reading debug info", "walking the heap".
     fn step(&self, what: &str);
+
+    /// The target was stopped and runs again: when, and where it stood. For who holds against a snapshot what else is known
+    /// of these moments.
+    fn stopped(&self, _log: &StopLog) {}
 }
 
 /// Says nothing.
@@ -129,8 +134,9 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
         return Ok((assemble::without_heap(&target.prepared), Evidence::default()));
     };
     let capture = capture::capture(target, glibc, target.max_pause, progress)?;
+    progress.stopped(&capture.log);
     progress.step("putting it together");
-    let (freeze, threads) = (capture.freeze_info(), capture.threads());
+    let (mut freeze, threads) = (capture.freeze_info(), capture.threads());
     let registers = capture.registers().to_vec();
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
     let files = target.prepared.maps.0.iter().filter(|mapping| matches!(mapping.backing, Backing::File { .. }));
@@ -150,6 +156,9 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
     evidence.threads = registers;
     snapshot.process.threads = threads;
+    if freeze.is_exact() && snapshot.books.as_ref().is_none_or(|books| !books.problems.is_empty()) {
+        freeze.consistency = CONTRADICTED.to_owned();
+    }
     snapshot.freeze = Some(freeze);
     Ok((snapshot, evidence))
 }

@@ -34,3 +34,18 @@ fn give_way() {
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     }
 }
+
+/// What the kernel lets this process have beyond the limit: memory that is set aside and not touched counts there, too.
+const UNTOUCHED: u64 = 128 << 20;
+
+/// Has the kernel refuse what goes far beyond the limit: whatever was foreseen wrongly, the machine does not run short of
+/// memory because of us. The process that is looked at runs on if this one ends.
+pub(super) fn limit_memory(limit: Option<u64>) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Some(limit) = limit.map(|limit| limit.saturating_add(UNTOUCHED)) else { return };
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_DATA) {
+        let limit = limit.min(soft).min(hard);
+        // That it is not taken makes nothing worse.
+        let _ = setrlimit(Resource::RLIMIT_DATA, limit, hard);
+    }
+}

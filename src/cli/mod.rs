@@ -24,6 +24,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let environment = Environment::of_this_process();
     let plan =
         usage::parse(words).and_then(|args| plan::Plan::new(args, &environment)).unwrap_or_else(|wrong| wrong.exit());
+    courtesy::limit_memory(plan.options.memory_limit);
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let outcome = run::run(&plan, &obtain::Real::default(), &mut out, &mut io::stderr());
     let flushed = out.flush().map_err(anyhow::Error::from);

@@ -140,6 +140,9 @@ pub struct FreezeInfo {
     /// Where it stood, the least favourable place if there were several stops: `between_events`, `in_system_call`,
     /// `outside_malloc`, or `in_user_code` if it was perhaps in the middle of an allocation.
     pub place: String,
+    /// How far what was found is of one moment: [`EXACT`], [`SEVERAL_MOMENTS`], [`IN_CHANGE`], [`CONTRADICTED`]. Empty in
+    /// older files, and if nothing was read.
+    pub consistency: String,
     /// How many stops it was read in.
     pub stops: u32,
     /// How many more there were that came in the middle of an allocation and were given up at once.
@@ -154,6 +157,25 @@ pub struct FreezeInfo {
     pub max_pause_microseconds: Option<u64>,
     /// Where the heap was walked on after the target had run, and what had changed there.
     pub seams: Seams,
+}
+
+/// All of the heap is as it was at one moment, at which malloc had nothing half done, and its books reconcile.
+pub const EXACT: &str = "exact";
+
+/// There were several stops: each part of the heap is as it was at one of them.
+pub const SEVERAL_MOMENTS: &str = "several_moments";
+
+/// There was one stop, in which malloc may have had something half done.
+pub const IN_CHANGE: &str = "in_change";
+
+/// There was one stop at a good place, and malloc's books say something else than what was found.
+pub const CONTRADICTED: &str = "contradicted";
+
+impl FreezeInfo {
+    /// True if the heap is shown as it was at one moment, to the byte.
+    pub fn is_exact(&self) -> bool {
+        self.consistency == EXACT
+    }
 }
 
 /// How much memory the process can get.

@@ -4,6 +4,8 @@ use super::freeze::{FreezeError, Patience};
 use super::place::{Judge, Standing, StopPlace, judged_place, place_of};
 use super::registers::ThreadRegisters;
 use super::threads::{Stop, TracedThread, registers};
+use nix::unistd::Pid;
+
 use std::time::{Duration, Instant};
 
 /// How long a thread runs, at first, that was found in the middle of an allocation: most take less than a microsecond.
@@ -19,6 +21,8 @@ pub(super) struct Usher<'a> {
     pub(super) begin: Instant,
     pub(super) patience: Patience,
     pub(super) judge: Option<&'a dyn Judge>,
+    /// All threads that we trace.
+    pub(super) company: Vec<Pid>,
 }
 
 impl Usher<'_> {
@@ -38,7 +42,7 @@ impl Usher<'_> {
                 return Ok(());
             }
             thread.resume_to_syscall();
-            if thread.wait(last_call) == Stop::TimedOut {
+            if thread.wait(last_call, &self.company) == Stop::TimedOut {
                 // It makes no system call: it spins, or works long on one event. It is read all the same.
                 return self.halt(thread);
             }
@@ -75,7 +79,7 @@ impl Usher<'_> {
             run = (run * 2).min(LONGEST_RUN * chosen.len() as u32);
             chosen.iter_mut().for_each(|(thread, _)| thread.interrupt());
             for (thread, place) in chosen {
-                if thread.wait(last_try.max(Instant::now())) == Stop::TimedOut {
+                if thread.wait(last_try.max(Instant::now()), &self.company) == Stop::TimedOut {
                     return Ok(StopPlace::InUserCode);
                 }
                 *place = self.place(thread);
@@ -85,7 +89,7 @@ impl Usher<'_> {
 
     fn halt(&self, thread: &mut TracedThread) -> Result<(), FreezeError> {
         thread.interrupt();
-        match thread.wait(Instant::now() + self.patience.stop) {
+        match thread.wait(Instant::now() + self.patience.stop, &self.company) {
             Stop::TimedOut => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: self.patience.stop }),
             _ => Ok(()),
         }

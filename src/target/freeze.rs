@@ -15,7 +15,7 @@ use crate::target::place::Judge;
 pub use crate::target::place::StopPlace;
 use crate::target::process::tracer_of;
 use crate::target::registers::ThreadRegisters;
-use crate::target::threads::{Stop, TracedThread, thread_pointer};
+use crate::target::threads::{Stop, TracedThread, thread_pointer, while_reaping};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -163,7 +163,7 @@ impl Freeze {
                 break;
             }
             let patience = patience.for_threads(freeze.threads.len());
-            let usher = Usher { pid, begin, patience, judge };
+            let usher = Usher { pid, begin, patience, judge, company: freeze.company() };
             freeze.threads.iter_mut().skip(first).try_for_each(|thread| usher.bring(thread))?;
             freeze.place = usher.settle(&mut freeze.threads)?;
         }
@@ -212,22 +212,37 @@ impl Freeze {
         loop {
             let before = self.threads.len();
             while let Some(tids) = self.new_threads(known)? {
-                for tid in tids {
-                    let seized = self.seize_patiently(tid, patience.tracer)?;
-                    self.threads.extend(seized);
-                }
+                self.seize_all(&tids, patience.tracer)?;
             }
             if self.threads.len() == before {
                 return Ok(());
             }
             let deadline = Instant::now() + patience.stop;
             self.interrupt_running();
+            let company = self.company();
             for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
-                if thread.wait(deadline) == Stop::TimedOut {
+                if thread.wait(deadline, &company) == Stop::TimedOut {
                     return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
                 }
             }
         }
+    }
+
+    fn seize_all(&mut self, tids: &[i32], patience: Duration) -> Result<(), FreezeError> {
+        // To hold one thread cannot keep it from anything.
+        if let ([tid], true) = (tids, self.threads.is_empty()) {
+            self.threads.extend(self.seize_patiently(*tid, patience)?);
+            return Ok(());
+        }
+        while_reaping(|company| {
+            self.threads.iter().for_each(|thread| company.add(thread.tid));
+            for tid in tids {
+                let seized = self.seize_patiently(*tid, patience)?;
+                seized.iter().for_each(|thread| company.add(thread.tid));
+                self.threads.extend(seized);
+            }
+            Ok(())
+        })
     }
 
     /// Threads that are not known yet; `None` if there are none.
@@ -277,14 +292,20 @@ impl Freeze {
     }
 
     fn detach_all(&mut self) {
-        self.threads.iter_mut().for_each(TracedThread::detach);
+        let company = self.company();
+        self.threads.iter_mut().for_each(|thread| thread.detach(&company));
         // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
         self.interrupt_running();
         let deadline = Instant::now() + Duration::from_millis(200);
         for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
-            thread.wait(deadline);
-            thread.detach();
+            thread.wait(deadline, &company);
+            thread.detach(&company);
         }
+    }
+
+    /// The ids of all threads that we trace.
+    fn company(&self) -> Vec<Pid> {
+        self.threads.iter().filter(|thread| !thread.is_gone()).map(|thread| thread.tid).collect()
     }
 }
 

@@ -33,6 +33,8 @@ pub struct StopLimits<'a> {
 pub struct PastStop {
     /// The longest time that a thread stood still in it.
     pub pause: Duration,
+    /// From when until when all threads stood still and could be read, by `CLOCK_MONOTONIC`.
+    pub still: std::ops::Range<Instant>,
     /// Where the target stood.
     pub place: StopPlace,
     /// False if that was no good place, and the target was let go at once for another try.
@@ -253,7 +255,13 @@ impl Keeper<'_> {
             if place == StopPlace::InUserCode && !is_last_try {
                 let pause = freeze.release();
                 bad += 1;
-                log.stops.push(PastStop { pause, place, is_used: false, registers: Vec::new() });
+                log.stops.push(PastStop {
+                    pause,
+                    still: since..Instant::now(),
+                    place,
+                    is_used: false,
+                    registers: Vec::new(),
+                });
                 gate.is_over = self.is_done_after((pause * REST).max(SHORTEST_REST));
                 continue;
             }
@@ -265,12 +273,14 @@ impl Keeper<'_> {
             gate.threads = freeze.thread_pointers();
             let registers = freeze.registers();
             let reads = self.gate.reads.load(Ordering::Relaxed);
+            let opened = Instant::now();
             drop(gate);
             let is_done = self.wait(since);
             gate = self.gate.close();
+            let still = opened..Instant::now();
             let pause = freeze.release();
             log.elapsed = began.elapsed();
-            log.stops.push(PastStop { pause, place, is_used: true, registers });
+            log.stops.push(PastStop { pause, still, place, is_used: true, registers });
             useless = if self.gate.reads.load(Ordering::Relaxed) > reads { 0 } else { useless + 1 };
             if let Some(longest) = self.limits.longest.filter(|_| useless == USELESS_STOPS) {
                 outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });

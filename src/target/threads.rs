@@ -7,6 +7,8 @@ use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long, c_uint};
 use nix::sys::ptrace;
 use nix::unistd::Pid;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// `PTRACE_EVENT_STOP` of Linux' `include/uapi/linux/ptrace.h`: the stop that `PTRACE_INTERRUPT` asks for, and a
@@ -58,6 +60,8 @@ impl TracedThread {
                 gone: false,
             })),
             Err(Errno::ESRCH) => Ok(None),
+            // A thread that has ended and is not reaped yet is refused like one that may not be traced.
+            Err(Errno::EPERM) if has_ended(tid) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
@@ -95,7 +99,13 @@ impl TracedThread {
 
     /// Waits for the next stop. Polls with a short sleep instead of blocking: a thread in uninterruptible sleep (a hung
     /// NFS mount, say) would otherwise hold us, and with us all threads that have stopped already.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Stop {
+    ///
+    /// `company` are all threads that we trace. When one of them calls `execve`, the kernel ends all others and then waits
+    /// until their tracer has reaped them; a process that exits is gone for its parent only then, too. So whoever waits for one
+    /// reaps what has ended of all.
+    pub(super) fn wait(&mut self, deadline: Instant, company: &[Pid]) -> Stop {
+        /// A thread that stops at all has mostly done so before the naps are as long as this.
+        const LONG_NAP: Duration = Duration::from_micros(100);
         let mut nap = Duration::from_micros(2);
         while !self.gone {
             let now = Instant::now();
@@ -104,6 +114,9 @@ impl TracedThread {
                 Ok(None) if now >= deadline => return Stop::TimedOut,
                 Ok(None) => {
                     self.ran_at = now;
+                    if nap > LONG_NAP {
+                        company.iter().filter(|tid| **tid != self.tid).for_each(|tid| reap_if_ended(*tid));
+                    }
                     std::thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_micros(200));
                 }
@@ -152,15 +165,30 @@ impl TracedThread {
 
     /// Lets the thread go for good, with the signal that it was about to receive. Works only on a stopped thread: one that
     /// never stopped is let go by the kernel when the thread of ours that traces it ends.
-    pub(super) fn detach(&mut self) {
+    pub(super) fn detach(&mut self, company: &[Pid]) {
         if self.gone || !self.is_stopped() {
             return;
         }
         let signal = std::mem::take(&mut self.pending);
-        // ESRCH means that it was killed in the meantime; there is nothing left to let go.
-        let _ = resume(libc::PTRACE_DETACH, self.tid, signal);
+        let detached = resume(libc::PTRACE_DETACH, self.tid, signal);
         self.close_stop();
+        if detached.is_err() {
+            self.detach_running(company);
+        }
         self.gone = true;
+    }
+
+    /// Lets go of what has this thread's id and is not stopped: mostly nothing, the thread was killed in the meantime. But when
+    /// another thread has called `execve`, that one is traced by us under the id of the first from then on.
+    fn detach_running(&mut self, company: &[Pid]) {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        self.interrupt();
+        if self.wait(Instant::now() + PATIENCE, company) == Stop::Stopped {
+            let signal = std::mem::take(&mut self.pending);
+            // It may be killed at any time.
+            let _ = resume(libc::PTRACE_DETACH, self.tid, signal);
+            self.close_stop();
+        }
     }
 
     fn close_stop(&mut self) {
@@ -182,6 +210,66 @@ fn wait_without_blocking(tid: Pid) -> Result<Option<c_int>, Errno> {
     // SAFETY: `status` is a valid place for the one int that the kernel writes, for as long as the call takes.
     let answer = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
     Errno::result(answer).map(|found| (found != 0).then_some(status))
+}
+
+/// The threads that we have attached to so far, for who reaps them.
+#[derive(Debug, Default)]
+pub(super) struct Company(Mutex<Vec<Pid>>);
+
+impl Company {
+    pub(super) fn add(&self, tid: Pid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
+    }
+
+    fn reap(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|tid| reap_if_ended(*tid));
+    }
+}
+
+/// Attaches to several threads of one process; meanwhile another thread of ours reaps what ends of them. A thread of the target
+/// that calls `execve` keeps everybody from attaching until the other threads are gone, of which ours are gone only when they
+/// are reaped: whoever attached to one and attaches to the next would wait for it, and it for us, for ever.
+pub(super) fn while_reaping<R>(attach: impl FnOnce(&Company) -> R) -> R {
+    const NAP: Duration = Duration::from_millis(2);
+    let (company, is_over) = (Company::default(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let reaper = std::thread::Builder::new().spawn_scoped(scope, || {
+            while !is_over.load(Ordering::Acquire) {
+                std::thread::park_timeout(NAP);
+                company.reap();
+            }
+        });
+        let answer = attach(&company);
+        is_over.store(true, Ordering::Release);
+        // Without a further thread it is a rare process that comes to harm.
+        if let Ok(reaper) = reaper {
+            reaper.thread().unpark();
+        }
+        answer
+    })
+}
+
+/// Reaps a tracee if it has ended; leaves alone what it has to say otherwise: `waitid` tells of a tracee's stops also where
+/// only ends were asked for, so it must not take away what it tells at first.
+fn reap_if_ended(tid: Pid) {
+    let look = |how: c_int| {
+        // SAFETY: a siginfo_t is made of integers and pointers, for which zero is a value.
+        let mut news: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let how = libc::WEXITED | libc::WNOHANG | libc::__WALL | how;
+        // SAFETY: `news` is a valid place for what the kernel writes, for as long as the call takes.
+        let answer = unsafe { libc::waitid(libc::P_PID, tid.as_raw().cast_unsigned(), &raw mut news, how) };
+        answer == 0 && matches!(news.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED)
+    };
+    if look(libc::WNOWAIT) {
+        look(0);
+    }
+}
+
+/// True for a thread that is a zombie, or is no more.
+fn has_ended(tid: Pid) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{tid}/stat")) else { return true };
+    // The name stands in parentheses and may hold spaces and parentheses itself.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Resumes a stopped tracee by `request` and delivers `signal` to it, unless that is 0.

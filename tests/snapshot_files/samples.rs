@@ -83,6 +83,7 @@ pub fn random(seed: u64, pools: u64, chunks: Option<u64>) -> Snapshot {
         freeze: r.maybe(|r| FreezeInfo {
             pause_microseconds: r.size(),
             place: r.text(),
+            consistency: r.text(),
             stops: r.below(9) as u32,
             unused_stops: r.below(9) as u32,
             bytes_read: r.size(),

@@ -79,7 +79,7 @@ mod tests {
     fn split(words: &[&str], core: Option<&str>) -> Result<(Option<TargetArg>, Vec<u64>), String> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         let core = CoreArgs { core: core.map(Into::into), ..CoreArgs::default() };
-        let stop = StopArgs { max_pause: Duration::ZERO, single_stop: true };
+        let stop = StopArgs { max_pause: Duration::ZERO, single_stop: true, memory_limit: None };
         ExplainArgs { words, core, top: 1, clients: ClientArgs::default(), format: ExplainFormat::Table, stop }.split()
     }
 

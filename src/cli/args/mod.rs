@@ -18,6 +18,7 @@ pub use target::{ClientArgs, CoreArgs, OneTarget, TargetArg};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
+use stop::StopArgs;
 
 /// Which nginx pool owns this worker's memory.
 #[derive(Debug, Parser)]
@@ -131,7 +132,16 @@ impl Command {
 
     /// How long a running process may stand still at a time, if that is limited.
     pub fn max_pause(&self) -> Option<Duration> {
-        let stop = match self {
+        self.stop()?.longest()
+    }
+
+    /// Bytes of memory that poolscope may take, if that is limited.
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.stop()?.memory_limit
+    }
+
+    fn stop(&self) -> Option<StopArgs> {
+        Some(match self {
             Command::Snapshot(args) => args.stop,
             Command::Diff(args) => args.stop,
             Command::Pools(args) => args.stop,
@@ -140,8 +150,7 @@ impl Command {
             Command::Doctor(args) => args.stop,
             // Nothing is stopped.
             Command::Report(_) | Command::Ps(_) => return None,
-        };
-        stop.longest()
+        })
     }
 
     /// The word that it is typed with.

@@ -1,5 +1,6 @@
 //! How a running process may be stopped.
 
+use crate::report::rows::parse_size;
 use clap::Args as ClapArgs;
 use std::time::Duration;
 
@@ -14,12 +15,27 @@ pub struct StopArgs {
     /// Read everything in one stop, however long: only that gives an exact picture of one moment
     #[arg(long)]
     pub single_stop: bool,
+    /// Take at most so much memory (`200M`). Before the process is stopped it is foreseen how much that would be, and what
+    /// would take more is refused
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Our own memory")]
+    pub memory_limit: Option<u64>,
 }
 
 impl StopArgs {
     /// How long it may stand still at a time, if that is limited.
     pub fn longest(self) -> Option<Duration> {
         (!self.single_stop).then_some(self.max_pause)
+    }
+}
+
+/// With less memory than this nothing can be looked at.
+const LEAST_MEMORY: u64 = 32 << 20;
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(bytes) if bytes >= LEAST_MEMORY => Ok(bytes),
+        Ok(_) => Err(format!("{text} is too little to look at any process: give 32M or more")),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -53,5 +69,12 @@ mod tests {
             assert!(parse_pause(wrong).unwrap_err().contains("is no time"), "{wrong}");
         }
         assert!(parse_pause("0.1ms").unwrap_err().contains("too short"));
+    }
+
+    #[test]
+    fn memory_has_a_least_size() {
+        assert_eq!(parse_memory("200M"), Ok(200 << 20));
+        assert!(parse_memory("1M").unwrap_err().contains("too little"));
+        assert!(parse_memory("much").is_err());
     }
 }

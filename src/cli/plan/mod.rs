@@ -133,6 +133,7 @@ impl Plan {
         }
         let core_files = target::core_files(&command)?;
         let (show_clients, max_pause) = (command.shows_clients(), command.max_pause());
+        let memory_limit = command.memory_limit();
         let style = environment.style(global.color);
         let task = match command {
             Command::Ps(args) => Ok(Task::Processes { format: list::list_format(args.format, environment) }),
@@ -146,7 +147,8 @@ impl Plan {
         }?;
         let debug = SearchOptions { debug_dirs: global.debug_dir, ..SearchOptions::from_environment() };
         let with_chunks = task.needs_chunks();
-        let options = Options { debug, with_chunks, core_files, max_pause, memory_limit: None, show_clients, without: Vec::new() };
+        let options =
+            Options { debug, with_chunks, core_files, max_pause, memory_limit, show_clients, without: Vec::new() };
         let progress = environment.shows_progress && !global.quiet;
         Ok(Plan { task, options, style, progress, quiet: global.quiet })
     }

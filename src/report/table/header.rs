@@ -6,7 +6,7 @@ use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
 use crate::report::text::{self, keep_start};
 use crate::snapshot::human::{counted, human_bytes, human_count, utc};
-use crate::snapshot::model::{FreezeInfo, LayoutSource, ProcessInfo, Snapshot, SourceInfo};
+use crate::snapshot::model::{EXACT, FreezeInfo, IN_CHANGE, LayoutSource, ProcessInfo, Snapshot, SourceInfo};
 
 pub(super) fn lines(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let process = &snapshot.process;
@@ -70,7 +70,6 @@ fn signal_name(signal: i32) -> String {
 fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     let place = match freeze.place.as_str() {
         "between_events" if !has_events => "waiting in the kernel".to_owned(),
-        "in_user_code" => "perhaps in the middle of an allocation".to_owned(),
         place => place.replace('_', " "),
     };
     let place = match freeze.unused_stops {
@@ -79,9 +78,14 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     };
     let asked = freeze.max_pause_microseconds.filter(|asked| *asked < freeze.pause_microseconds);
     let longer = asked.map(|asked| format!(", longer than the {} asked for", duration(asked))).unwrap_or_default();
+    let consistency = match freeze.consistency.as_str() {
+        EXACT => ", exact",
+        IN_CHANGE => ", malloc may have had something half done",
+        _ => "",
+    };
     match freeze.stops {
         0 => "not frozen".to_owned(),
-        1 => format!("frozen {} ({place}){longer}", duration(freeze.pause_microseconds)),
+        1 => format!("frozen {} ({place}){consistency}{longer}", duration(freeze.pause_microseconds)),
         stops => format!("frozen {stops} times, at most {} ({place}){longer}", duration(freeze.pause_microseconds)),
     }
 }
@@ -177,6 +181,31 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::model::{CONTRADICTED, SEVERAL_MOMENTS};
+
+    #[test]
+    fn only_what_is_exact_is_called_so() {
+        let freeze_of = |place: &str, consistency: &str, stops| {
+            let consistency = consistency.to_owned();
+            let info = FreezeInfo {
+                place: place.into(),
+                consistency,
+                stops,
+                pause_microseconds: 412,
+                ..FreezeInfo::default()
+            };
+            freeze(&info, true)
+        };
+        assert_eq!(freeze_of("between_events", EXACT, 1), "frozen 412 us (between events), exact");
+        assert_eq!(
+            freeze_of("in_user_code", IN_CHANGE, 1),
+            "frozen 412 us (in user code), malloc may have had something half done"
+        );
+        assert_eq!(freeze_of("between_events", CONTRADICTED, 1), "frozen 412 us (between events)");
+        assert_eq!(freeze_of("between_events", SEVERAL_MOMENTS, 4), "frozen 4 times, at most 412 us (between events)");
+        // Of a file from before this was told.
+        assert_eq!(freeze_of("between_events", "", 1), "frozen 412 us (between events)");
+    }
 
     #[test]
     fn durations_have_the_unit_that_suits() {
