@@ -94,5 +94,4 @@ fn several_stops_are_not_called_exact_and_hold_what_does_not_change() {
         // Of what rests nothing is lost but what a seam has fallen on; most of the heap rests.
         assert!(found.at_no_stop.sum().chunks < found.in_use.chunks / 20, "{name}: {found:?}");
     }
-    assert_eq!(churn.held_up(), 0, "the logs were too small to churn on");
 }

@@ -72,7 +72,10 @@ pub fn load_both(
     known: &KnownFiles,
 ) -> Result<(LoadedModule, Option<LoadedModule>), SnapshotError> {
     std::thread::scope(|scope| {
-        let library = library.map(|library| scope.spawn(move || load(library, options, known, glibc_version)));
+        let load_library = |library| {
+            std::thread::Builder::new().spawn_scoped(scope, move || load(library, options, known, glibc_version))
+        };
+        let library = library.map(load_library).transpose().map_err(SnapshotError::Thread)?;
         let binary = load(binary, options, known, server_version)?;
         if binary.debug.symbol("ngx_create_pool").is_some() {
             // Wanted after the stop; glibc's debug info, which is larger, is read meanwhile. What is wrong with it is told

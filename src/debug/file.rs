@@ -121,7 +121,8 @@ impl DwarfFile {
     pub(crate) fn prefetch(&self, ids: &[SectionId]) {
         thread::scope(|scope| {
             for id in ids.iter().filter(|id| self.is_compressed(**id)) {
-                scope.spawn(|| self.section(*id).is_ok());
+                // Without another thread it is inflated when it is asked for.
+                let _ = thread::Builder::new().spawn_scoped(scope, || self.section(*id).is_ok());
             }
         });
     }

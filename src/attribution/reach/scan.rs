@@ -63,7 +63,10 @@ impl Scan<'_> {
             return found;
         }
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            // A machine short of threads is no reason to fail: the work is then done by fewer.
+            let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let workers: Vec<_> = (1..threads).filter_map(start).collect();
+            found.add(work());
             for worker in workers {
                 match worker.join() {
                     Ok(part) => found.add(part),

@@ -203,7 +203,8 @@ impl Catalogue {
             done
         };
         let mut read = thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let start = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+            let helpers: Vec<_> = (1..threads).filter_map(start).collect();
             let mut read = work();
             // A helper that panicked leaves its units out; what it would have said is not known.
             read.extend(helpers.into_iter().filter_map(|helper| helper.join().ok()).flatten());
