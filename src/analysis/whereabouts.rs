@@ -12,6 +12,8 @@ use crate::target::maps::Maps;
 use crate::target::memory::{Memory, word_at};
 use crate::target::place::{Judge, Standing};
 use crate::target::registers::ThreadRegisters;
+use rustc_hash::FxHashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of stack that are looked through at most where frames cannot be followed.
 const MOST_STACK: u64 = 1 << 20;
@@ -26,6 +28,8 @@ pub struct Whereabouts<'a> {
     code: Vec<Code>,
     /// Functions that change the heap or a pool, in address order.
     changing: Vec<AddrRange>,
+    /// Registers of threads that were found to be in no allocation. In the next stop an idle thread is where it was.
+    outside: Mutex<FxHashMap<i32, Vec<u64>>>,
 }
 
 impl std::fmt::Debug for Whereabouts<'_> {
@@ -45,7 +49,10 @@ impl<'a> Whereabouts<'a> {
         changing.sort_unstable_by_key(|range| range.start);
         let code =
             prepared.modules().map(|module| Code { debug: module.debug.clone(), bias: module.bias, span: module.span });
-        Some(Whereabouts { memory, prepared, code: code.collect(), changing })
+        let code: Vec<Code> = code.collect();
+        // Not read before the stop, it would be read from disk in it.
+        code.iter().for_each(|code| code.debug.touch_frames());
+        Some(Whereabouts { memory, prepared, code, changing, outside: Mutex::default() })
     }
 
     fn is_changing(&self, address: Addr) -> bool {
@@ -77,6 +84,26 @@ impl<'a> Whereabouts<'a> {
 
 impl Judge for Whereabouts<'_> {
     fn standing(&self, registers: &ThreadRegisters) -> Standing {
+        // A thread that waits for a lock of malloc stands in another function than one that waits for work.
+        let outside = || self.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        if outside().get(&registers.tid) == Some(&registers.words) {
+            return Standing::Outside;
+        }
+        let standing = self.by_stack(registers);
+        if standing == Standing::Outside {
+            outside().insert(registers.tid, registers.words.clone());
+        }
+        standing
+    }
+
+    fn is_locked(&self) -> bool {
+        let Some(glibc) = &self.prepared.glibc else { return false };
+        any_is_locked(self.memory, &glibc.layout, glibc.roots.main_arena)
+    }
+}
+
+impl Whereabouts<'_> {
+    fn by_stack(&self, registers: &ThreadRegisters) -> Standing {
         let pages = PageCache::new(self.memory, self.prepared.page_size, CACHE_LIMIT);
         let walk = walk_stack(registers, &pages, &self.code);
         if walk.frames.iter().any(|frame| self.is_changing(*frame)) {
@@ -87,11 +114,6 @@ impl Judge for Whereabouts<'_> {
             StackEnd::Lost(Some(from)) => self.looks_changing(from),
             StackEnd::Lost(None) => Standing::Unknown,
         }
-    }
-
-    fn is_locked(&self) -> bool {
-        let Some(glibc) = &self.prepared.glibc else { return false };
-        any_is_locked(self.memory, &glibc.layout, glibc.roots.main_arena)
     }
 }
 

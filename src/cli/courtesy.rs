@@ -7,7 +7,7 @@ use nix::libc;
 const NICE: libc::c_int = 10;
 
 /// Allocations from this size on get a mapping of their own, in bytes, and give it back when they are freed.
-const MAPPED: libc::c_int = 256 << 10;
+const MAPPED: libc::c_int = 64 << 10;
 
 /// Makes this process a small guest.
 pub(super) fn begin() {

@@ -280,6 +280,11 @@ impl DebugInfo {
         self.symbols().functions_named(wanted)
     }
 
+    /// Has call frame information in memory, so that a walk of a stack need not wait for it.
+    pub fn touch_frames(&self) {
+        unwind::touch(&self.binary);
+    }
+
     /// The function and source line of an instruction; `None` where the debug info has no code there.
     pub fn line_at(&self, address: FileAddr) -> Result<Option<SourceLine>, DebugError> {
         let dwarf = self.dwarf()?;

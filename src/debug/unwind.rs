@@ -2,6 +2,7 @@
 //! stripped binaries; DWARF 5, 6.4).
 
 use super::DebugInfo;
+use super::elf::ElfFile;
 use super::file::Slice;
 use crate::addr::{Addr, AddrRange, FileAddr, LoadBias};
 use crate::target::memory::Memory;
@@ -70,6 +71,21 @@ pub fn walk_stack(registers: &ThreadRegisters, memory: &impl Memory, code: &[Cod
         }
     }
 }
+
+/// Reads a byte of each page of a file's tables.
+pub(super) fn touch(file: &ElfFile) {
+    const PAGE: usize = 4096;
+    let Some(header) = file.frames.as_ref() else { return };
+    // The table of frames follows its header, or lies near: in the same segment.
+    let bytes = file.bytes_from(header.address).unwrap_or_default();
+    let length = bytes.len().min(MOST_TABLES);
+    for byte in bytes.iter().take(length).step_by(PAGE) {
+        std::hint::black_box(*byte);
+    }
+}
+
+/// Bytes of tables that are read beforehand, at most.
+const MOST_TABLES: usize = 2 << 20;
 
 /// A function that a thread is in.
 struct Frame {

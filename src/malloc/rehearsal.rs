@@ -17,12 +17,14 @@ pub struct Rehearsal {
     /// Where pieces of the main arena start, after the first.
     pub(super) pieces: Vec<Addr>,
     pub(super) mmapped: Vec<MmappedChunk>,
+    /// Of how many chunks the visitors noted something.
+    noted: usize,
 }
 
 impl Rehearsal {
     /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and these lines (start
     /// addresses in address order), and the work is to be shared by `threads` threads.
-    pub fn of<V>(reading: &HeapReading<V>, wanted: u64, lines: &[Addr], threads: u64) -> Rehearsal {
+    pub fn of<V: PayloadVisitor>(reading: &HeapReading<V>, wanted: u64, lines: &[Addr], threads: u64) -> Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };
         let plan = |region: &RegionReading| {
@@ -35,6 +37,7 @@ impl Rehearsal {
             plans: reading.regions.iter().map(plan).collect(),
             pieces: main_pieces.map(|region| region.region.chunks.start).collect(),
             mmapped: reading.mmapped.clone(),
+            noted: reading.visitors.iter().map(PayloadVisitor::noted).sum(),
         }
     }
 
@@ -65,12 +68,19 @@ const BUFFER: usize = 512 * 1024;
 /// Chunks that may come on top of those that the rehearsal found, as a part of these.
 const SPARE: usize = 16;
 
+/// Room for so many notes is made in any stretch that has as many chunks.
+const LEAST_NOTED: usize = 256;
+
 impl<V: PayloadVisitor> Workspace<V> {
     /// Room for what the rehearsal has found, and a little more.
     pub fn for_plan(rehearsal: &Rehearsal, threads: u64, make_visitor: &impl Fn() -> V) -> Workspace<V> {
+        // Chunks of which something is noted, pools and their blocks, lie side by side in places: some stretches have more of
+        // them than others.
+        let share = 2.0 * rehearsal.noted as f64 / rehearsal.chunks().max(1) as f64;
+        let noted = |chunks: usize| chunks.min((chunks as f64 * share) as usize + LEAST_NOTED);
         let slots = |plan: &ReadPlan| -> Vec<Slot<V>> {
             let room = plan.chunks.iter().map(|chunks| chunks + chunks / SPARE);
-            room.map(|chunks| Slot::with_room_for(chunks, make_visitor())).collect()
+            room.map(|chunks| Slot::with_room_for(chunks, noted(chunks), make_visitor())).collect()
         };
         Workspace {
             buffers: (0..threads.max(1)).map(|_| vec![1; BUFFER]).collect(),
@@ -81,6 +91,6 @@ impl<V: PayloadVisitor> Workspace<V> {
     /// The slot for the next stretch of the region that starts with the chunk at `region`.
     pub(super) fn slot(&mut self, region: Addr, make_visitor: &impl Fn() -> V) -> Slot<V> {
         let prepared = self.slots.get_mut(&region).and_then(Iterator::next);
-        prepared.unwrap_or_else(|| Slot::with_room_for(0, make_visitor()))
+        prepared.unwrap_or_else(|| Slot::with_room_for(0, 0, make_visitor()))
     }
 }

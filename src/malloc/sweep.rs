@@ -25,9 +25,9 @@ pub struct Slot<V> {
 }
 
 impl<V: PayloadVisitor> Slot<V> {
-    /// A slot with room for so many chunks.
-    pub fn with_room_for(chunks: usize, mut visitor: V) -> Slot<V> {
-        visitor.reserve(chunks);
+    /// A slot with room for so many chunks, and for notes of so many of them.
+    pub fn with_room_for(chunks: usize, noted: usize, mut visitor: V) -> Slot<V> {
+        visitor.reserve(noted);
         Slot { walk: Walk::with_room_for(chunks), visitor }
     }
 }

@@ -24,8 +24,13 @@ pub trait PayloadVisitor: Send {
     /// it is to be forgotten.
     fn forget_from(&mut self, memory: Addr);
 
-    /// Makes room for what it may note of so many chunks, and touches it, so that no page fault falls into the stop.
-    fn reserve(&mut self, _chunks: usize) {}
+    /// How many chunks it has noted something of.
+    fn noted(&self) -> usize {
+        0
+    }
+
+    /// Makes room for notes of so many chunks, and touches it, so that no page fault falls into the stop.
+    fn reserve(&mut self, _noted: usize) {}
 }
 
 /// A visitor that looks at nothing.

@@ -81,12 +81,19 @@ impl<'a> Blocks<'a> {
     /// Notes and chunks are both in address order but for the order of regions: one pass over both is several times
     /// faster than looking each up.
     fn in_use(heap: &Heap, scanners: &'a [PoolScanner]) -> Blocks<'a> {
-        let mut candidates: Vec<&BlockNote> = scanners.iter().flat_map(|scanner| &scanner.blocks).collect();
-        candidates.sort_by_key(|block| block.start);
+        // Each scanner has seen one stretch, front to back.
+        let mut in_order: Vec<&PoolScanner> = scanners.iter().collect();
+        in_order.sort_by_key(|scanner| scanner.blocks.first().map(|block| block.start));
+        let count = scanners.iter().map(|scanner| scanner.blocks.len()).sum();
         let of_chunk = vec![None; heap.chunks.len()];
-        let mut blocks = Blocks { notes: Vec::new(), owners: Vec::new(), of_chunk, of_mmapped: FxHashMap::default() };
+        let mut blocks = Blocks {
+            notes: Vec::with_capacity(count),
+            owners: Vec::with_capacity(count),
+            of_chunk,
+            of_mmapped: FxHashMap::default(),
+        };
         let mut chunks = heap.chunks.iter().enumerate().peekable();
-        for block in candidates {
+        for block in in_order.into_iter().flat_map(|scanner| &scanner.blocks) {
             while chunks.next_if(|(_, chunk)| chunk.memory() < block.start).is_some() {}
             let id = match chunks.peek() {
                 Some((index, chunk)) if chunk.memory() == block.start => Some(ChunkId::Arena(*index as u32)),

@@ -93,9 +93,13 @@ impl PayloadVisitor for PoolScanner {
         self.layout.wanted().max(self.layout.header + 8)
     }
 
-    fn reserve(&mut self, chunks: usize) {
+    fn noted(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn reserve(&mut self, noted: usize) {
         let nothing = BlockNote { start: Addr::NULL, last: Addr::NULL, end: Addr::NULL, next: Addr::NULL };
-        self.blocks.resize(chunks, nothing);
+        self.blocks.resize(noted, nothing);
         self.blocks.clear();
     }
 

@@ -65,8 +65,10 @@ const REST: u32 = 3;
 /// And for this long at least.
 const SHORTEST_REST: Duration = Duration::from_millis(10);
 
-/// After so many stops in a row in which nothing was read it is given up.
+/// After so many stops in a row in which nothing was read, and so long a time, it is given up: on a machine whose processors are
+/// all busy many short ones in a row come to nothing.
 const USELESS_STOPS: u32 = 20;
+const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 
 /// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation. Threads that do
 /// nothing but allocate are seldom all outside.
@@ -235,7 +237,7 @@ impl Keeper<'_> {
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
         let mut began = None;
         let mut trying_since = None;
-        let mut useless = 0;
+        let (mut useless, mut useful_at) = (0, Instant::now());
         let mut bad = 0;
         let mut moment = Moment(0);
         let mut outcome = Ok(());
@@ -281,8 +283,12 @@ impl Keeper<'_> {
             let pause = freeze.release();
             log.elapsed = began.elapsed();
             log.stops.push(PastStop { pause, still, place, is_used: true, registers });
-            useless = if self.gate.reads.load(Ordering::Relaxed) > reads { 0 } else { useless + 1 };
-            if let Some(longest) = self.limits.longest.filter(|_| useless == USELESS_STOPS) {
+            useless += 1;
+            if self.gate.reads.load(Ordering::Relaxed) > reads {
+                (useless, useful_at) = (0, Instant::now());
+            }
+            let is_of_no_use = useless >= USELESS_STOPS && useful_at.elapsed() > USELESS_STOPS_FOR;
+            if let Some(longest) = self.limits.longest.filter(|_| is_of_no_use) {
                 outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });
                 break;
             }

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Bytes of the target's memory that are kept.
-const CACHE: usize = 64 << 20;
+const CACHE: usize = 8 << 20;
 
 /// How many of those that wait are looked at in one round.
 const LOOKS: usize = 1 << 16;
