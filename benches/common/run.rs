@@ -22,7 +22,11 @@ pub(crate) struct Finished {
     pub(crate) processor: Duration,
     /// Largest resident set of the command or of one of the processes that it started and waited for, in bytes. The
     /// kernel counts from the fork, so it is never less than the few MiB of this benchmark.
+    #[allow(dead_code, reason = "not every benchmark shows it")]
     pub(crate) peak: u64,
+    /// Exit status.
+    #[allow(dead_code, reason = "most benchmarks accept only 0")]
+    pub(crate) status: i32,
     pub(crate) stdout: String,
 }
 
@@ -30,7 +34,21 @@ pub(crate) struct Finished {
 ///
 /// # Errors
 /// One sentence: that it could not be started, took too long, or failed, with the last line that it printed.
-pub(crate) fn run(mut command: Command, patience: Duration, scratch: &Scratch) -> Result<Finished, String> {
+#[allow(dead_code, reason = "one benchmark accepts other exit statuses")]
+pub(crate) fn run(command: Command, patience: Duration, scratch: &Scratch) -> Result<Finished, String> {
+    run_accepting(command, &[0], patience, scratch)
+}
+
+/// The same for a command that has other exit statuses than 0 for success.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_accepting(
+    mut command: Command,
+    accepted: &[i32],
+    patience: Duration,
+    scratch: &Scratch,
+) -> Result<Finished, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = |file: &str| scratch.disk.join(file);
     let create = |file: &str| File::create(output(file)).map_err(|cause| format!("creating {file}: {cause}"));
@@ -47,7 +65,10 @@ pub(crate) fn run(mut command: Command, patience: Duration, scratch: &Scratch) -
     let (stdout, stderr) = (read("stdout"), read("stderr"));
     match ended {
         _ if !in_time => Err(format!("{name} was killed: it took longer than {} s", patience.as_secs())),
-        Ok(status) if status.success() => Ok(Finished { wall, processor: usage.processor, peak: usage.peak, stdout }),
+        Ok(ended) if ended.code().is_some_and(|status| accepted.contains(&status)) => {
+            let status = ended.code().unwrap_or_default();
+            Ok(Finished { wall, processor: usage.processor, peak: usage.peak, status, stdout })
+        }
         Ok(status) => Err(format!("{name}: {status}: {}", last_line(&stderr))),
         Err(cause) => Err(format!("waiting for {name}: {cause}")),
     }

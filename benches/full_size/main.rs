@@ -17,6 +17,7 @@ mod series;
 mod tools;
 #[path = "../common/units.rs"]
 mod units;
+#[path = "../common/worker.rs"]
 mod worker;
 
 use std::process::ExitCode;

@@ -123,7 +123,7 @@ fn run(plan: &Plan) -> Result<usize, Failure> {
 
 fn turn(campaign: &mut Campaign, tally: &mut Tally) {
     for _ in 0..TURN.min(tally.wanted - tally.done()) {
-        let stops = if tally.done() % 2 == 0 { Stops::Single } else { Stops::Several };
+        let stops = if tally.done().is_multiple_of(2) { Stops::Single } else { Stops::Several };
         match campaign.round(tally.end, stops, tally.aim) {
             Ok(round) => tally.rounds.push(round),
             Err(fault) => {

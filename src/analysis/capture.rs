@@ -22,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Bytes of pages kept for following pointers during the stop, at most; lines that the rehearsal has noted come on top.
-pub(super) const CACHE_LIMIT: usize = 32 << 20;
+pub(super) const CACHE_LIMIT: usize = 16 << 20;
 
 /// The same for the rehearsal, which has the time to read a page twice.
 const REHEARSAL_CACHE: usize = 8 << 20;

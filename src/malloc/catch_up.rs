@@ -18,7 +18,7 @@ use crate::target::memory::{Fault, Memory};
 const ROUNDS: usize = 4;
 
 /// Bytes of pages kept for reading books and free lists anew.
-pub(super) const FRESH_CACHE: usize = 32 << 20;
+pub(super) const FRESH_CACHE: usize = 16 << 20;
 
 /// How many chunks a walk goes back to find the new end, at first and at most.
 const STEPS_BACK: usize = 256;

@@ -65,9 +65,6 @@ pub struct Workspace<V> {
 /// Bytes of a reading thread's buffer.
 const BUFFER: usize = 512 * 1024;
 
-/// Chunks that may come on top of those that the rehearsal found, as a part of these.
-const SPARE: usize = 16;
-
 /// Room for so many notes is made in any stretch that has as many chunks.
 const LEAST_NOTED: usize = 256;
 
@@ -79,7 +76,7 @@ impl<V: PayloadVisitor> Workspace<V> {
         let share = 2.0 * rehearsal.noted as f64 / rehearsal.chunks().max(1) as f64;
         let noted = |chunks: usize| chunks.min((chunks as f64 * share) as usize + LEAST_NOTED);
         let slots = |plan: &ReadPlan| -> Vec<Slot<V>> {
-            let room = plan.chunks.iter().map(|chunks| chunks + chunks / SPARE);
+            let room = plan.chunks.iter().copied();
             room.map(|chunks| Slot::with_room_for(chunks, noted(chunks), make_visitor())).collect()
         };
         Workspace {

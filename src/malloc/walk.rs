@@ -98,6 +98,9 @@ pub struct Walk {
     pub seams: Seams,
 }
 
+/// Chunks that may come on top of those that are expected, as a part of these.
+const SPARE: usize = 16;
+
 /// What to walk.
 #[derive(Debug, Clone, Copy)]
 pub struct Stretch {
@@ -123,6 +126,8 @@ impl Walk {
     /// A walk that has found nothing, with room for so many chunks that is touched already.
     pub fn with_room_for(chunks: usize) -> Walk {
         let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top, seams: Seams::default() };
+        // Some may come on top of those that are expected: that room is set aside, and not touched.
+        walk.chunks.reserve_exact(chunks + chunks / SPARE);
         walk.chunks.resize(chunks, Chunk::new(Addr(HEADER), MIN_SIZE, ChunkState::InUse));
         walk.chunks.clear();
         walk
