@@ -1,6 +1,7 @@
 //! The memory around a heap, in which its owners are looked for: of a process that runs on, or of a core.
 
 use super::capture::threads;
+use super::footprint::Footprint;
 use super::free_slots::FreeSlots;
 use super::freed::FreedNow;
 use super::prepared::{Glibc, Prepared};
@@ -36,6 +37,8 @@ pub struct Around<'a> {
     pub is_whole: bool,
     /// How often it was looked through.
     pub looks: AtomicU32,
+    /// What this process may take of memory.
+    pub footprint: Footprint,
 }
 
 /// Where stacks are in use.
@@ -143,6 +146,10 @@ impl Surroundings for Around<'_> {
             std::thread::sleep(BETWEEN_LOOKS);
         }
         is_live
+    }
+
+    fn most_nodes(&self, chunks: usize) -> usize {
+        self.footprint.most_nodes(chunks as u64)
     }
 
     fn page_size(&self) -> u64 {

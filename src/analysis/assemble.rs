@@ -12,7 +12,7 @@ use super::names::TargetNames;
 use super::pools;
 use super::prepared::Prepared;
 use super::reading::Reading;
-use crate::attribution::reach::reach;
+use crate::attribution::reach::{Surroundings, reach};
 use crate::attribution::{Attribution, Claim, Group, OUTSIDE_POOLS, OwnedPool};
 use crate::malloc::chunk::{Chunk, ChunkState};
 use crate::malloc::heap::{ChunkId, Heap};
@@ -23,6 +23,7 @@ use crate::nginx::pool::assemble as assemble_pools;
 use crate::nginx::zones::zones;
 use crate::snapshot::chunks::{ArenaName, ChunkClaim, ChunkTable};
 use crate::snapshot::finding::Finding;
+use crate::snapshot::human::human_count;
 use crate::snapshot::model::{
     ChunkGroup, HexAddr, Layouts, OwnerSummary, PoolCheck, SCHEMA_VERSION, Snapshot, Thresholds,
 };
@@ -114,10 +115,11 @@ fn find_holders(
             claim_event_list(around.prepared, around.memory, heap, attribution);
             attribution.add_reach(heap, &reached, &names);
         }
-        None => notes.push(
-            "who points to chunks outside pools was not looked for: there are more than four million of them"
-                .to_owned(),
-        ),
+        None => notes.push(format!(
+            "who points to chunks outside pools was not looked for: there are more than {} of them, and it would take too much \
+             memory",
+            human_count(around.most_nodes(heap.chunks.len()) as u64)
+        )),
     }
     if !wanted.is_empty() {
         let binary = &around.prepared.binary;

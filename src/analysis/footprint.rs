@@ -1,6 +1,7 @@
 //! How much memory a snapshot takes of ours, told before the target is stopped.
 
 use super::SnapshotError;
+use crate::attribution::reach::{BYTES_BY_NODE, MOST_NODES};
 use crate::target::limits::own_resident;
 
 /// Bytes for each chunk: 16 for the chunk itself, one for spare room, and what is noted of who owns it.
@@ -26,6 +27,12 @@ impl Footprint {
     pub fn needed(&self, chunks: u64) -> u64 {
         let by_chunk = if self.with_chunks { BY_CHUNK + BY_ROW } else { BY_CHUNK };
         own_resident() + FIXED + chunks * by_chunk
+    }
+
+    /// Of how many chunks it may be noted who points to them, of so many in all.
+    pub fn most_nodes(&self, chunks: u64) -> usize {
+        let left = self.limit.map(|limit| limit.saturating_sub(self.needed(chunks)) / BYTES_BY_NODE);
+        left.map_or(MOST_NODES, |left| MOST_NODES.min(usize::try_from(left).unwrap_or(MOST_NODES)))
     }
 
     /// Refuses a heap of so many chunks of process `pid` that would take too much.

@@ -46,6 +46,7 @@ use around::{Around, Stacks};
 use core::CoreTarget;
 use evidence::{Evidence, Wanted};
 use explain::Context;
+use footprint::Footprint;
 use live::LiveTarget;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
@@ -152,6 +153,7 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
         stacks: Stacks::Live(target.process.pid, registers.iter().map(|thread| thread.tid).collect()),
         is_whole: true,
         looks: AtomicU32::new(0),
+        footprint: target.footprint,
     };
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
     evidence.threads = registers;
@@ -216,6 +218,7 @@ fn read_core_of(target: &CoreTarget, wanted: Wanted<'_>, progress: &dyn Progress
         stacks: Stacks::Still(threads.iter().map(|thread| thread.sp).collect()),
         is_whole: target.prepared.source.missing == 0 && !target.core.lacks_writable_memory(),
         looks: AtomicU32::new(0),
+        footprint: Footprint::default(),
     };
     let (snapshot, mut evidence) = assemble::with_heap(&around, reading, None, wanted);
     evidence.threads = registers;

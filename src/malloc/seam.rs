@@ -59,7 +59,7 @@ impl SeamKeeper {
         }
         self.stuck += 1;
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
-        if self.stuck > STUCK && since.elapsed() > STUCK_FOR {
+        if self.stuck > STUCK && (since.elapsed() > STUCK_FOR || self.stuck > MOST_STUCK) {
             return None;
         }
         if let Some(open) = self.open.as_mut().filter(|open| !open.is_passed(walk)) {
@@ -97,6 +97,9 @@ struct Seam {
 /// seen to pass twenty times in a row before a reader got its turn twice in one.
 const STUCK: u32 = 16;
 const STUCK_FOR: Duration = Duration::from_secs(5);
+
+/// More often than this it cannot run in that time: it rests for 10 ms after each stop.
+const MOST_STUCK: u32 = 600;
 
 /// Why a walk cannot be gone on with.
 pub(super) const TOO_SHORT: &str = "the stops are too short to read two pieces in one; give a longer --max-pause";

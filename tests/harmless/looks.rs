@@ -50,13 +50,14 @@ fn try_to_stop_thrice(pid: u32) -> Result<(), StopsError> {
     let memory = LiveMemory::open(pid as i32).map_err(|_| FreezeError::Gone(pid as i32))?;
     let limits = StopLimits { longest: Some(Duration::from_millis(8)), ..StopLimits::default() };
     let deadline = Instant::now() + Duration::from_secs(5);
-    let seen = |memory: &dyn Memory| {
+    let read = read_stopped(&memory, limits, |memory| {
         let first = memory.moment();
-        while memory.moment().0 < first.0 + 2 && Instant::now() < deadline {
+        let goes_on = || memory.moment().0 < first.0 + 2 && memory.threads().is_ok();
+        while goes_on() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_micros(300));
         }
-    };
-    read_stopped(&memory, limits, |memory| seen(memory)).map(drop)
+    });
+    read.map(drop)
 }
 
 /// A process that has ended, or was about to, cannot be stopped; anything else would be a fault.

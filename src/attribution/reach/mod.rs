@@ -44,7 +44,10 @@ use confirm::Confirmer;
 use look::Looker;
 
 /// With more nodes than this nobody is looked for: what is noted for each would take too much memory.
-const MOST_NODES: usize = 4 << 20;
+pub const MOST_NODES: usize = 4 << 20;
+
+/// Bytes that are noted for each node, about.
+pub const BYTES_BY_NODE: u64 = 100;
 
 /// A process whose memory can be looked at.
 pub trait Surroundings: Sync {
@@ -75,6 +78,11 @@ pub trait Surroundings: Sync {
 
     /// Page size in bytes.
     fn page_size(&self) -> u64;
+
+    /// With more nodes than this, in a heap of so many chunks, nobody is looked for.
+    fn most_nodes(&self, _chunks: usize) -> usize {
+        MOST_NODES
+    }
 
     /// How many threads may look at once.
     fn threads(&self) -> usize;
@@ -113,7 +121,7 @@ pub fn reach(
     pools: Option<&PoolLayout>,
     is_whole: bool,
 ) -> Option<Reach> {
-    if Nodes::count(heap, attribution) > MOST_NODES {
+    if Nodes::count(heap, attribution) > around.most_nodes(heap.chunks.len()) {
         return None;
     }
     let mut nodes = Nodes::of(heap, attribution);
