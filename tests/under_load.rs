@@ -29,8 +29,9 @@ fn a_hundred_snapshots_under_load_fail_no_request() {
         let text = String::from_utf8(output.stdout).unwrap();
         let snapshot: serde_json::Value = serde_json::from_str(&text).unwrap();
         let place = snapshot["freeze"]["place"].as_str().unwrap().to_owned();
-        // Read in the middle of its own code, a heap may not add up, and the report says so.
-        if place != "in_user_code" {
+        // Read in the middle of an allocation, or in several stops, a heap may not add up, and the report says so.
+        if place != "in_user_code" && snapshot["freeze"]["stops"] == 1 {
+            assert_eq!(snapshot["freeze"]["consistency"], "exact");
             assert_eq!(snapshot["books"]["problems"], serde_json::json!([]), "{}", snapshot["freeze"]);
             assert_eq!(snapshot["coverage"], 1.0);
             assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

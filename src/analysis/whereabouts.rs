@@ -42,7 +42,8 @@ impl<'a> Whereabouts<'a> {
     /// `None` if it is not known where malloc's functions are.
     pub fn of(memory: &'a LiveMemory, prepared: &'a Prepared) -> Option<Whereabouts<'a>> {
         let mut changing = functions(prepared, is_of_malloc);
-        if changing.is_empty() {
+        // Elsewhere return addresses can be in a register only, and signed.
+        if changing.is_empty() || !cfg!(target_arch = "x86_64") {
             return None;
         }
         changing.extend(functions(prepared, is_of_pools));

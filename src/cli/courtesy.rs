@@ -29,8 +29,10 @@ fn keep_memory_small() {
 /// Gives way to others, but for the stops of a target, in which every thread that works has real-time priority. Who may not
 /// have that stays as it is: a stop would take several times as long.
 fn give_way() {
-    if urgency::is_permitted() {
-        // SAFETY: 0 is this process; nothing is written to memory.
+    // SAFETY: 0 is this process; nothing is written to memory. An error looks like a value that is less than ours.
+    let is_nicer = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } >= NICE;
+    if !is_nicer && urgency::is_permitted() {
+        // SAFETY: as above.
         unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     }
 }

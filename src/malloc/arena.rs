@@ -126,11 +126,14 @@ pub fn read_arenas(
     Ok((arenas, None))
 }
 
+/// Locks that are looked at, at most: the process stands still meanwhile, and a ring may not close.
+const MOST_LOCKS: usize = 1024;
+
 /// True if a thread holds the lock of an arena. What cannot be read is not locked.
 pub fn any_is_locked(memory: &impl Memory, layout: &MallocLayout, main_arena: Addr) -> bool {
     let state = &layout.state;
     let mut arena = main_arena;
-    for _ in 0..MAX_ARENAS {
+    for _ in 0..MOST_LOCKS {
         if memory.read_u32(arena + state.mutex).is_ok_and(|mutex| mutex != 0) {
             return true;
         }

@@ -55,7 +55,9 @@ impl Usher<'_> {
     /// On a machine whose processors are all busy one of them may not get its turn in time: that is then
     /// [`StopPlace::InUserCode`], and it has not stopped yet. So the others do not stand there waiting for it.
     pub(super) fn settle(&self, threads: &mut [TracedThread]) -> Result<StopPlace, FreezeError> {
-        let last_try = Instant::now() + self.patience.allocation;
+        let Patience { event_wait, system_call, allocation, .. } = self.patience;
+        // Threads that run start others, for which this is done again: their time is that of the first ones.
+        let last_try = (Instant::now() + allocation).min(self.begin + event_wait + system_call + allocation);
         let mut run = SHORTEST_RUN;
         let mut places: Vec<StopPlace> = threads.iter().map(|thread| self.place(thread)).collect();
         loop {

@@ -50,8 +50,9 @@ pub enum FreezeError {
     },
     /// A thread did not stop in time.
     #[error(
-        "thread {tid} did not stop within {waited:?} and was let go: it is in an uninterruptible wait of the kernel (a hung \
-         disk or NFS mount, say); try again when `cat /proc/{tid}/wchan` shows another place"
+        "thread {tid} did not stop within {waited:?} and was let go: it got no processor in that time, or is in an \
+         uninterruptible wait of the kernel (a hung disk or NFS mount, say); try again, and if it is so again, when \
+         `cat /proc/{tid}/wchan` shows another place"
     )]
     DoesNotStop {
         /// The thread.
@@ -206,12 +207,26 @@ impl Freeze {
         self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()
     }
 
+    /// The same for who goes on after that.
+    ///
+    /// # Errors
+    /// [`FreezeError::DoesNotStop`] for a thread that was on its way to a stop and could not be let go: the kernel does that
+    /// when the calling thread ends, which it must do soon.
+    pub fn let_go(mut self) -> Result<Duration, FreezeError> {
+        self.detach_all();
+        match self.threads.iter().find(|thread| !thread.is_gone()) {
+            Some(thread) => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: LETTING_GO }),
+            None => Ok(self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()),
+        }
+    }
+
     /// Attaches to all threads first and stops them then, so that none stands still while we attach to another. Threads
     /// can be started meanwhile, but not by threads that have stopped: at the end a look at the list shows no new one.
     fn seize_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
         loop {
             let before = self.threads.len();
-            while let Some(tids) = self.new_threads(known)? {
+            for _ in 0..LISTINGS {
+                let Some(tids) = self.new_threads(known)? else { break };
                 self.seize_all(&tids, patience.tracer)?;
             }
             if self.threads.len() == before {
@@ -296,7 +311,7 @@ impl Freeze {
         self.threads.iter_mut().for_each(|thread| thread.detach(&company));
         // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
         self.interrupt_running();
-        let deadline = Instant::now() + Duration::from_millis(200);
+        let deadline = Instant::now() + LETTING_GO;
         for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
             thread.wait(deadline, &company);
             thread.detach(&company);
@@ -308,6 +323,12 @@ impl Freeze {
         self.threads.iter().filter(|thread| !thread.is_gone()).map(|thread| thread.tid).collect()
     }
 }
+
+/// How often new threads are attached to before all are stopped: some may start others faster than that.
+const LISTINGS: usize = 8;
+
+/// How long to wait for a thread that has to stop before it can be let go.
+const LETTING_GO: Duration = Duration::from_millis(200);
 
 impl Drop for Freeze {
     fn drop(&mut self) {

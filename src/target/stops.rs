@@ -219,6 +219,15 @@ impl Memory for StoppedMemory<'_> {
     }
 }
 
+/// Says at the end that there will be no further stop.
+struct OverWhenDropped<'a>(&'a Gate);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.close().is_over = true;
+    }
+}
+
 /// Holds the target and lets it go.
 struct Keeper<'a> {
     pid: i32,
@@ -231,6 +240,8 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     fn run(self, ready: &Sender<()>) -> Result<StopLog, FreezeError> {
         let _urgency = Urgency::begin(Rank::Keeper);
+        // Dropped after the gate is free again, also by a panic: who waits there must not wait for ever.
+        let _over = OverWhenDropped(self.gate);
         let mut gate = self.gate.close();
         // Nobody reads before the gate is held.
         let _ = ready.send(());
@@ -255,7 +266,13 @@ impl Keeper<'_> {
             trying_since.get_or_insert(since);
             let place = freeze.place();
             if place == StopPlace::InUserCode && !is_last_try {
-                let pause = freeze.release();
+                let pause = match freeze.let_go() {
+                    Ok(pause) => pause,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
                 bad += 1;
                 log.stops.push(PastStop {
                     pause,
@@ -271,7 +288,7 @@ impl Keeper<'_> {
             let began = *began.get_or_insert(since);
             gate.moment = moment;
             moment.0 += 1;
-            gate.deadline = self.limits.longest.map(|longest| since + longest - reserve(longest));
+            gate.deadline = self.deadline(since);
             gate.threads = freeze.thread_pointers();
             let registers = freeze.registers();
             let reads = self.gate.reads.load(Ordering::Relaxed);
@@ -306,13 +323,15 @@ impl Keeper<'_> {
 
     /// Waits until the work is done or the time is up; true if the work is done.
     fn wait(&self, since: Instant) -> bool {
-        match self.limits.longest {
+        match self.deadline(since) {
             None => self.word.recv().is_err(),
-            Some(longest) => {
-                let left = (since + longest - reserve(longest)).saturating_duration_since(Instant::now());
-                self.is_done_after(left)
-            }
+            Some(deadline) => self.is_done_after(deadline.saturating_duration_since(Instant::now())),
         }
+    }
+
+    /// When a stop that began at `since` has to end; `None` if it need not, or so late that no clock has it.
+    fn deadline(&self, since: Instant) -> Option<Instant> {
+        self.limits.longest.and_then(|longest| since.checked_add(longest - reserve(longest)))
     }
 
     /// True if the work is done before `time` is over.

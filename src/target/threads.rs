@@ -159,6 +159,7 @@ impl TracedThread {
         self.ran_at = Instant::now();
         if resume(request, self.tid, signal).is_err() {
             self.gone = true;
+            reap_if_ended(self.tid);
         }
         self.close_stop();
     }
@@ -226,6 +227,15 @@ impl Company {
     }
 }
 
+/// Sets a flag at the end, also at that of a panic.
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Attaches to several threads of one process; meanwhile another thread of ours reaps what ends of them. A thread of the target
 /// that calls `execve` keeps everybody from attaching until the other threads are gone, of which ours are gone only when they
 /// are reaped: whoever attached to one and attaches to the next would wait for it, and it for us, for ever.
@@ -239,8 +249,9 @@ pub(super) fn while_reaping<R>(attach: impl FnOnce(&Company) -> R) -> R {
                 company.reap();
             }
         });
+        let over = SetWhenDropped(&is_over);
         let answer = attach(&company);
-        is_over.store(true, Ordering::Release);
+        drop(over);
         // Without a further thread it is a rare process that comes to harm.
         if let Ok(reaper) = reaper {
             reaper.thread().unpark();

@@ -123,7 +123,12 @@ fn foresee(target: &LiveTarget, options: &Options, progress: &dyn Progress, diag
     progress.step("rehearsing on the running process");
     match pause::foresee(target, glibc, options.max_pause) {
         Ok((pause, memory)) => {
-            diagnosis.checks.extend([memory.check(), pause.check()]);
+            let refused = target.footprint.check(target.process.pid, pause.chunks).err();
+            let memory_check = match refused {
+                Some(error) => Check::new("own memory", State::Stops, error.to_string()),
+                None => memory.check(),
+            };
+            diagnosis.checks.extend([memory_check, pause.check()]);
             (diagnosis.expected_pause, diagnosis.own_memory) = (Some(pause), Some(memory));
         }
         Err(fault) => diagnosis.checks.push(pause::unknown(&format!("malloc's state could not be read: {fault}"))),

@@ -15,7 +15,6 @@ use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::memory::Fault;
 use crate::target::probes;
-use crate::target::urgency::{Rank, Urgency};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -84,7 +83,7 @@ struct Timed {
     chunks: u64,
 }
 
-/// Reads as a stop does, with the same priority, and says how long that takes.
+/// Reads as a stop does, but without its priority, which would keep the process from its processor; says how long that takes.
 fn time_planned_read(
     reader: &Reader<'_, LiveMemory>,
     target: &LiveTarget,
@@ -96,7 +95,6 @@ fn time_planned_read(
     let pages = PageCache::new(&target.memory, prepared.page_size, CACHE_LIMIT);
     pages.reserve(SPARE_PAGES);
     let cache = LineCache::new(pages, lines.clone());
-    let urgency = Urgency::begin(Rank::Reader);
     let began = Instant::now();
     let maps = Maps::read_ranges(target.process.pid).ok();
     let source = reader.source(maps.as_ref().unwrap_or(&prepared.maps), &[], &cache, lines);
@@ -105,7 +103,6 @@ fn time_planned_read(
         cache.fetch_unknown(&target.memory);
     })?;
     let took = began.elapsed();
-    drop(urgency);
     let chunks = reading.heap.regions.iter().flat_map(|region| &region.parts).map(|part| part.len() as u64).sum();
     Ok(Timed { took, bytes: plan.planned_bytes() + cache.page_bytes(), chunks })
 }

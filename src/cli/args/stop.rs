@@ -29,18 +29,21 @@ impl StopArgs {
 }
 
 /// With less memory than this nothing can be looked at.
-const LEAST_MEMORY: u64 = 32 << 20;
+const LEAST_MEMORY: u64 = 64 << 20;
 
 fn parse_memory(text: &str) -> Result<u64, String> {
     match parse_size(text) {
         Ok(bytes) if bytes >= LEAST_MEMORY => Ok(bytes),
-        Ok(_) => Err(format!("{text} is too little to look at any process: give 32M or more")),
+        Ok(_) => Err(format!("{text} is too little to look at any process: give 64M or more")),
         Err(error) => Err(error.to_string()),
     }
 }
 
 /// Stops that are shorter are over before anything is read.
 const SHORTEST: Duration = Duration::from_millis(1);
+
+/// Nobody would wait for longer ones.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 fn parse_pause(text: &str) -> Result<Duration, String> {
     let wrong = || format!("\"{text}\" is no time: write it as `5ms` or `0.5s`");
@@ -51,9 +54,10 @@ fn parse_pause(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.trim_end().parse::<f64>().map_err(|_| wrong())? * unit;
     let pause = Duration::try_from_secs_f64(seconds).map_err(|_| wrong())?;
-    match pause >= SHORTEST {
-        true => Ok(pause),
-        false => Err(format!("{text} is too short for a stop: give 1ms or more")),
+    match pause {
+        _ if pause < SHORTEST => Err(format!("{text} is too short for a stop: give 1ms or more")),
+        _ if pause > LONGEST => Err(format!("{text} is too long for a stop: give 3600s or less, or --single-stop")),
+        _ => Ok(pause),
     }
 }
 
@@ -68,6 +72,7 @@ mod tests {
         for wrong in ["5", "ms", "-5ms", "inf s", "NaNs", "1e99s", "5m"] {
             assert!(parse_pause(wrong).unwrap_err().contains("is no time"), "{wrong}");
         }
+        assert!(parse_pause("1e18s").unwrap_err().contains("too long"));
         assert!(parse_pause("0.1ms").unwrap_err().contains("too short"));
     }
 

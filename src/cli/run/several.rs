@@ -32,7 +32,7 @@ pub(super) fn obtain_each(
         let mut waiting = targets.iter();
         let mut in_work = VecDeque::new();
         loop {
-            while in_work.len() < most_at_once() {
+            while in_work.len() < most_at_once(options.memory_limit) {
                 let Some(target) = waiting.next() else { break };
                 let thread = std::thread::Builder::new().spawn_scoped(scope, move || obtain(target));
                 in_work.push_back((target, thread));
@@ -52,6 +52,11 @@ pub(super) fn obtain_each(
     })
 }
 
-fn most_at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// How many are in work at the same time: each takes memory of ours. What it may take is foreseen for one alone.
+fn most_at_once(memory_limit: Option<u64>) -> usize {
+    const MOST: usize = 4;
+    match memory_limit {
+        Some(_) => 1,
+        None => std::thread::available_parallelism().map_or(1, usize::from).min(MOST),
+    }
 }
