@@ -85,13 +85,16 @@ fn what_is_said_of_threads_that_only_churn_is_so() {
 fn several_stops_are_not_called_exact_and_hold_what_does_not_change() {
     let plan = ChurnPlan { slots: 30_000, churning: 3_000, resting: 40_000, events: 1 << 21, ..ChurnPlan::default() };
     let mut churn = Churn::start(&plan).unwrap();
+    let mut changes = 0;
     for round in 0..4 {
         let found = compare_patiently(&mut churn, Some(Duration::from_millis(5)));
         let name = format!("snapshot {round}");
         check(&found, plan.threads, &name);
         assert!(found.freeze.stops > 1, "{name}: {:?}", found.freeze);
-        assert!(found.changes > 0, "{name}");
+        // Threads whose logs are full wait.
+        changes += found.changes;
         // Of what rests nothing is lost but what a seam has fallen on; most of the heap rests.
         assert!(found.at_no_stop.sum().chunks < found.in_use.chunks / 20, "{name}: {found:?}");
     }
+    assert!(changes > 0);
 }
