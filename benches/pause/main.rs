@@ -14,6 +14,7 @@ mod live_tool;
 mod plan;
 mod report;
 mod series;
+mod stolen;
 mod target;
 mod tools;
 #[path = "../common/units.rs"]
@@ -117,7 +118,9 @@ fn rounds(
             }
             eprintln!("{}, round {}: {}", plan.letter, round + 1, series.tool.name);
             target.heartbeat().take()?;
+            let stolen = stolen::stolen();
             let finished = run::run(series.tool.recipe.command(target.pid()), PATIENCE, scratch);
+            let stolen = stolen::stolen().saturating_sub(stolen);
             let beats = target.heartbeat().take()?;
             series.tool.recipe.tidy();
             target.confirm(series.tool.name)?;
@@ -125,7 +128,7 @@ fn rounds(
             let quiet = finished.as_ref().map_or(LEAST_QUIET, |finished| finished.wall.clamp(LEAST_QUIET, MOST_QUIET));
             target.heartbeat().take()?;
             std::thread::sleep(quiet);
-            series.take(finished, beats, target.heartbeat().take()?);
+            series.take(finished, stolen, beats, target.heartbeat().take()?);
         }
     }
     Ok(all)

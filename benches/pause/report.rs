@@ -25,8 +25,18 @@ pub(crate) fn target(measured: &Measured) {
         of(&list.pages)
     );
     println!("    at rest: {}\n", quiet(all));
-    let header =
-        ["", "rounds", "target saw", "without waits", "own word", "stops", "sum of stops", "total time", "peak memory"];
+    let header = [
+        "",
+        "rounds",
+        "target saw",
+        "without waits",
+        "own word",
+        "stops",
+        "sum of stops",
+        "total time",
+        "stolen",
+        "peak memory",
+    ];
     let mut table = Table::new(&header);
     all.iter().for_each(|series| table.row(row(series)));
     println!("{table}");
@@ -71,6 +81,7 @@ fn row(series: &Series) -> Vec<String> {
         cell(series.spread(|round| round.told.map(|told| told.stops as f64)), count),
         cell(series.spread(|round| round.told.map(|told| told.sum.as_secs_f64())), milliseconds),
         series.spread(|round| Some(round.wall.as_secs_f64())).map_or(NONE.to_owned(), |wall| seconds(wall.median)),
+        cell(series.spread(|round| Some(round.stolen.as_secs_f64())), milliseconds),
         series.peak().map_or(NONE.to_owned(), |peak| bytes(peak.most)),
     ]
 }
@@ -101,7 +112,8 @@ pub(crate) fn side_by_side(all: &[Measured]) {
     println!(
         "Target saw: the longest time between two looks at the clock of a thread inside the program. Without waits: the same, without \
          the time\nfor which that thread could have run and waited for a processor. Own word: the longest stop as the tool says it. \
-         Medians, in brackets the least\nand the most; peak memory is the most. A floor is a plain stop by one thread that reads every \
+         Medians, in brackets the least\nand the most; peak memory is the most. Stolen: processor time that the \
+         hypervisor took meanwhile, of all\nprocessors, in steps of 10 ms. A floor is a plain stop by one thread that reads every \
          page with a chunk header, and does nothing else.\n"
     );
 }

@@ -27,6 +27,8 @@ pub(crate) struct Round {
     /// The tool's own word.
     pub(crate) told: Option<Told>,
     pub(crate) wall: Duration,
+    /// Processor time that the hypervisor took meanwhile, of all processors.
+    pub(crate) stolen: Duration,
     /// Bytes.
     pub(crate) peak: u64,
     /// It gave up because its time was up.
@@ -60,6 +62,11 @@ impl Round {
     pub(crate) fn beyond(&self, of: impl Fn(&Beats) -> Duration) -> Option<f64> {
         Some(of(&self.beats).as_secs_f64() - self.told?.longest.as_secs_f64())
     }
+
+    /// The part of the processors' time that the hypervisor took.
+    pub(crate) fn stolen_part(&self, processors: usize) -> f64 {
+        self.stolen.as_secs_f64() / (self.wall.as_secs_f64() * processors.max(1) as f64).max(f64::MIN_POSITIVE)
+    }
 }
 
 impl Series {
@@ -74,7 +81,7 @@ impl Series {
     }
 
     /// Adds what a round came to.
-    pub(crate) fn take(&mut self, finished: Result<Finished, String>, beats: Beats, quiet: Beats) {
+    pub(crate) fn take(&mut self, finished: Result<Finished, String>, stolen: Duration, beats: Beats, quiet: Beats) {
         let Finished { wall, peak, stdout, .. } = match finished {
             Ok(finished) => finished,
             Err(reason) => {
@@ -90,7 +97,7 @@ impl Series {
             self.trouble = Some("its output is not what was expected".to_owned());
             return;
         }
-        self.rounds.push(Round { beats, quiet, told, wall, peak, cut });
+        self.rounds.push(Round { beats, quiet, told, wall, stolen, peak, cut });
     }
 
     /// Of the rounds that have such a value.

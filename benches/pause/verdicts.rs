@@ -33,8 +33,9 @@ pub(crate) fn expectations(all: &[Measured], machine: &Machine) {
             let elsewhere = one.plan.known_floor.map_or(String::new(), |known| format!("; elsewhere {known:.0} ms"));
             println!("the floor of ({}): {}{elsewhere}", one.plan.letter, milliseconds(floor.median));
         }
-        limit(&what("default settings never above 20 ms"), series(one, Role::Default), 0.020);
-        limit(&what("near 5 ms with --max-pause 5ms"), series(one, Role::FiveMilliseconds), NEAR_FIVE);
+        let processors = machine.processors;
+        limit(&what("default settings never above 20 ms"), series(one, Role::Default), 0.020, processors);
+        limit(&what("near 5 ms with --max-pause 5ms"), series(one, Role::FiveMilliseconds), NEAR_FIVE, processors);
         let allowed = BASE + OF_EACH_CHUNK * one.list.chunks;
         let ours = one.all.iter().filter(|series| series.tool.role.is_ours());
         if let Some(peak) = ours.filter_map(|series| Some(series.peak()?.most)).reduce(f64::max) {
@@ -45,8 +46,11 @@ pub(crate) fn expectations(all: &[Measured], machine: &Machine) {
     }
 }
 
+/// A round counts as undisturbed if the hypervisor took no more than this part of the processors' time.
+const UNDISTURBED: f64 = 0.005;
+
 /// Of all rounds, by the tool's own word and by the program's.
-fn limit(what: &str, series: Option<&Series>, most: f64) {
+fn limit(what: &str, series: Option<&Series>, most: f64, processors: usize) {
     let Some((series, told)) = series.and_then(|series| Some((series, series.told()?))) else { return };
     let above =
         |value: &dyn Fn(&crate::series::Round) -> f64| series.rounds.iter().filter(|round| value(round) > most).count();
@@ -59,6 +63,14 @@ fn limit(what: &str, series: Option<&Series>, most: f64) {
         series.rounds.len()
     );
     verdict(what, &got, printed + stood == 0);
+    let undisturbed = || series.rounds.iter().filter(|round| round.stolen_part(processors) <= UNDISTURBED);
+    let told = undisturbed().filter_map(|round| Some(round.told?.longest.as_secs_f64()));
+    let longest = told.reduce(f64::max).map_or("no round".to_owned(), milliseconds);
+    println!(
+        "    where the hypervisor took at most {} % of the processors' time, {} rounds: at most {longest}",
+        100.0 * UNDISTURBED,
+        undisturbed().count()
+    );
 }
 
 fn series(one: &Measured, role: Role) -> Option<&Series> {

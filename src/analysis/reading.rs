@@ -11,7 +11,7 @@ use crate::nginx::layout::PoolLayout;
 use crate::nginx::owner::{Stopped, Trust};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
-use crate::target::lines::CaughtLine;
+use crate::target::caught::CaughtLines;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
 use rustc_hash::FxHashMap;
@@ -93,7 +93,7 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
         source: &Source<'_, B, C>,
         plan: &Rehearsal,
         workspace: Workspace<PoolScanner>,
-        on_caught: impl FnOnce(Vec<CaughtLine>),
+        on_caught: impl FnOnce(Vec<CaughtLines>),
     ) -> Result<Reading, Fault> {
         let heap = read_heap(source, plan, workspace, &|| self.scanner(), on_caught)?;
         Ok(self.read_owners(source, heap))

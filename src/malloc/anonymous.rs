@@ -3,7 +3,7 @@
 use super::chunk::{ALIGNMENT, HEADER, PREV_INUSE, SIZE_OFFSET};
 use super::mmapped::{AnonymousScan, MIN_PIECE, MappingRule, MmappedChunk, MmappedFormat, scan};
 use super::read::{HeapReading, Source, end_of};
-use super::reader::{PlannedReader, ReadPlan};
+use super::reader::{Counts, PlannedReader, ReadPlan};
 use super::region::{heap_max_size, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
 use super::stretches::sweep_regions;
@@ -182,7 +182,7 @@ impl<'a, B: Memory> Prover<'a, B> {
         let plan = ReadPlan::default();
         let mut reader = PlannedReader::new(self.memory, &plan, region.end, std::mem::take(&mut self.buffer));
         let stretch = Stretch { region, from: start, to: region.end, top: self.top };
-        let walked = walk(&mut reader, stretch, &mut NoVisitor, Walk::with_room_for(0));
+        let walked = walk(&mut reader, stretch, &mut NoVisitor, Walk::with_room_for(Counts::default()));
         self.buffer = reader.finish().0;
         self.budget = self.budget.saturating_sub(LEAST_COST + walked.chunks.len() as u64);
         if !walked.end.is_whole() {

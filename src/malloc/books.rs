@@ -157,7 +157,7 @@ impl Books {
 
     /// Sums up and compares. `free_links` are those of each region, with the index of its arena; `problems` are those
     /// found so far.
-    pub(super) fn reconcile(heap: &Heap, free_links: &[(usize, Vec<FreeLinks>)], problems: Vec<String>) -> Books {
+    pub(super) fn reconcile(heap: &Heap, free_links: &[(usize, Vec<Vec<FreeLinks>>)], problems: Vec<String>) -> Books {
         let mut books = Books {
             arenas: heap.arenas.iter().map(arena_books).collect(),
             mmapped: Tally::default(),
@@ -175,8 +175,9 @@ impl Books {
         }
         add_holes(&mut books, heap);
         for (index, arena) in heap.arenas.iter().enumerate() {
-            let links = free_links.iter().filter(|(owner, _)| *owner == index).flat_map(|(_, links)| links);
-            let links: FxHashMap<Addr, FreeLinks> = links.map(|link| (link.memory - HEADER, *link)).collect();
+            let links =
+                free_links.iter().filter(|(owner, _)| *owner == index).flat_map(|(_, parts)| parts.iter().flatten());
+            let links: FxHashMap<Addr, &FreeLinks> = links.map(|link| (link.memory - HEADER, link)).collect();
             let in_bins = count_bins(arena, &links, &mut books.problems);
             if let Some(arena) = books.arenas.get_mut(index) {
                 arena.in_bins = in_bins;
@@ -254,7 +255,7 @@ fn add_holes(books: &mut Books, heap: &Heap) {
 
 /// Follows every bin of an arena forwards and counts; each member must be a free chunk of this arena, and its backward
 /// link must lead to where we came from.
-fn count_bins(arena: &Arena, links: &FxHashMap<Addr, FreeLinks>, problems: &mut Vec<String>) -> Tally {
+fn count_bins(arena: &Arena, links: &FxHashMap<Addr, &FreeLinks>, problems: &mut Vec<String>) -> Tally {
     let mut tally = Tally::default();
     for (index, bin) in arena.bins.iter().enumerate() {
         if arena.is_uninitialised() && bin.forward.is_null() {

@@ -18,7 +18,7 @@ use crate::target::memory::{Fault, Memory};
 const ROUNDS: usize = 4;
 
 /// Bytes of pages kept for reading books and free lists anew.
-pub(super) const FRESH_CACHE: usize = 16 << 20;
+pub(super) const FRESH_CACHE: usize = 4 << 20;
 
 /// How many chunks a walk goes back to find the new end, at first and at most.
 const STEPS_BACK: usize = 256;
@@ -131,6 +131,12 @@ fn unwind(known: &mut RegionReading, steps: usize) -> Addr {
     if known.parts.is_empty() {
         from = known.region.chunks.start;
     }
-    while known.free_links.pop_if(|links| links.memory > from).is_some() {}
+    while let Some(part) = known.free_links.last_mut() {
+        while part.pop_if(|links| links.memory > from).is_some() {}
+        if !part.is_empty() {
+            break;
+        }
+        known.free_links.pop();
+    }
     from
 }

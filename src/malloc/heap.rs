@@ -77,8 +77,8 @@ impl Heap {
         let HeapReading { arenas, par, mut regions, mut mmapped, freed, visitors, mut problems, .. } = reading;
         regions.sort_by_key(|region| region.region.chunks.start);
         mmapped.sort_by_key(|chunk| chunk.chunk.memory());
-        let free_links: Vec<(usize, Vec<FreeLinks>)> =
-            regions.iter_mut().map(|region| (region.region.arena, std::mem::take(&mut region.free_links))).collect();
+        let links_of = |region: &mut RegionReading| (region.region.arena, std::mem::take(&mut region.free_links));
+        let free_links: Vec<(usize, Vec<Vec<FreeLinks>>)> = regions.iter_mut().map(links_of).collect();
         let (regions, chunks) = concatenate(regions);
         let mut heap = Heap {
             arenas,

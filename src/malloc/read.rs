@@ -18,7 +18,7 @@ use super::tls::{FoundCaches, find_tcaches};
 use super::walk::{FreeLinks, PayloadVisitor, Walk, WalkEnd};
 use crate::addr::{Addr, AddrRange};
 use crate::target::cache::PageCache;
-use crate::target::lines::CaughtLine;
+use crate::target::caught::CaughtLines;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
 use crate::target::pagemap::Pagemap;
@@ -99,8 +99,8 @@ pub struct RegionReading {
     /// Its chunks in address order, in the parts in which they were walked: to put them together takes longer than a part
     /// of the stop should.
     pub parts: Vec<Vec<Chunk>>,
-    /// Links of the free ones among them.
-    pub free_links: Vec<FreeLinks>,
+    /// Links of the free ones among them, in the same way.
+    pub free_links: Vec<Vec<FreeLinks>>,
     /// Where the walk ended.
     pub end: WalkEnd,
 }
@@ -115,7 +115,9 @@ impl RegionReading {
         if !walk.chunks.is_empty() {
             self.parts.push(walk.chunks);
         }
-        self.free_links.extend(walk.free_links);
+        if !walk.free_links.is_empty() {
+            self.free_links.push(walk.free_links);
+        }
         self.end = walk.end;
     }
 }
@@ -138,7 +140,7 @@ pub struct HeapReading<V> {
     /// What the visitors noted, in the order of `regions`, those of mapped chunks last.
     pub visitors: Vec<V>,
     /// Wanted lines that came by and were not handed on yet.
-    pub(super) caught: Vec<CaughtLine>,
+    pub(super) caught: Vec<CaughtLines>,
     /// One sentence for each thing that was not as it must be.
     pub problems: Vec<String>,
 }
@@ -166,7 +168,7 @@ pub fn read_heap<B, C, V>(
     rehearsal: &Rehearsal,
     mut workspace: Workspace<V>,
     make_visitor: &impl Fn() -> V,
-    on_caught: impl FnOnce(Vec<CaughtLine>),
+    on_caught: impl FnOnce(Vec<CaughtLines>),
 ) -> Result<HeapReading<V>, Fault>
 where
     B: Memory + Sync,

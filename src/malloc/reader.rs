@@ -4,9 +4,10 @@
 //! [`ReadPlan`]. They are fetched in batches that stay in the processor's cache until the walk has looked at them. Where
 //! the heap has changed since the rehearsal the plan is silent, and a window at the wanted place is read instead.
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, ChunkState};
 use crate::addr::{Addr, AddrRange};
-use crate::target::lines::{CaughtLine, LINE, catch};
+use crate::target::caught::{CaughtLines, catch};
+use crate::target::lines::LINE;
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory, Moment};
 use thiserror::Error;
@@ -31,8 +32,25 @@ pub struct ReadPlan {
     pub runs: Vec<AddrRange>,
     /// Starts of chunks, in address order, between which about the same number of bytes is to be read.
     pub cuts: Vec<Addr>,
-    /// How many chunks lie before the first cut, between each two, and behind the last one.
-    pub chunks: Vec<usize>,
+    /// What lies before the first cut, between each two, and behind the last one.
+    pub counts: Vec<Counts>,
+}
+
+/// How much there is between two places in a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Chunks.
+    pub chunks: usize,
+    /// Those of them whose links are noted, because malloc has them in its bins.
+    pub free: usize,
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Counts;
+
+    fn sub(self, other: Counts) -> Counts {
+        Counts { chunks: self.chunks - other.chunks, free: self.free - other.free }
+    }
 }
 
 impl ReadPlan {
@@ -45,7 +63,7 @@ impl ReadPlan {
         let mut marks: Vec<Mark> = Vec::new();
         let first = chunks.peek().map_or(0, |chunk| lines.partition_point(|line| *line < chunk.start()));
         let mut lines = lines.iter().skip(first).peekable();
-        let mut count = 0;
+        let mut count = Counts::default();
         for chunk in chunks {
             runs.add(AddrRange::sized(chunk.start(), wanted));
             while let Some(line) = lines.next_if(|line| **line < chunk.end()) {
@@ -54,22 +72,23 @@ impl ReadPlan {
             if runs.bytes >= marks.last().map_or(0, |mark| mark.read) + FINEST_CUT {
                 marks.push(Mark { start: chunk.start(), read: runs.bytes, before: count });
             }
-            count += 1;
+            count.chunks += 1;
+            count.free += usize::from(chunk.state() == ChunkState::Free);
         }
         let Runs { runs, bytes } = runs;
         let step = (bytes / pieces.max(1)).max(BATCH);
         let mut due = step;
-        let mut plan = ReadPlan { runs, cuts: Vec::new(), chunks: Vec::new() };
-        let mut cut_before = 0;
+        let mut plan = ReadPlan { runs, cuts: Vec::new(), counts: Vec::new() };
+        let mut cut_before = Counts::default();
         for mark in marks {
             if mark.read >= due {
                 plan.cuts.push(mark.start);
-                plan.chunks.push(mark.before - cut_before);
+                plan.counts.push(mark.before - cut_before);
                 cut_before = mark.before;
                 due = mark.read + step;
             }
         }
-        plan.chunks.push(count - cut_before);
+        plan.counts.push(count - cut_before);
         plan
     }
 
@@ -80,15 +99,15 @@ impl ReadPlan {
 }
 
 /// Bytes to be read between two places where a plan might be cut.
-const FINEST_CUT: u64 = BATCH / 4;
+const FINEST_CUT: u64 = 64 * 1024;
 
 /// A place where a plan might be cut: the start of a chunk.
 struct Mark {
     start: Addr,
     /// Bytes that are read up to there, those for this chunk among them.
     read: u64,
-    /// How many chunks lie before.
-    before: usize,
+    /// What lies before.
+    before: Counts,
 }
 
 /// Runs as they come together, front to back.
@@ -146,7 +165,7 @@ pub struct PlannedReader<'a, M> {
     window_end: Addr,
     /// Lines that somebody will ask for later, and those of them that came by.
     wanted: &'a [Addr],
-    caught: Vec<CaughtLine>,
+    caught: CaughtLines,
 }
 
 impl<'a, M: Memory> PlannedReader<'a, M> {
@@ -166,17 +185,18 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             window: SMALLEST_WINDOW / 2,
             window_end: Addr::NULL,
             wanted: &[],
-            caught: Vec::new(),
+            caught: CaughtLines::default(),
         }
     }
 
     /// Catches these lines (start addresses in address order) when planned reads bring them along.
-    pub fn catching(self, wanted: &'a [Addr]) -> PlannedReader<'a, M> {
-        PlannedReader { wanted, ..self }
+    /// `caught` takes them.
+    pub fn catching(self, wanted: &'a [Addr], caught: CaughtLines) -> PlannedReader<'a, M> {
+        PlannedReader { wanted, caught, ..self }
     }
 
-    /// Gives back the buffer for the next reader, and the lines that were caught.
-    pub fn finish(self) -> (Vec<u8>, Vec<CaughtLine>) {
+    /// Gives back the buffer for the next reader, and what holds the lines that were caught.
+    pub fn finish(self) -> (Vec<u8>, CaughtLines) {
         (self.buffer, self.caught)
     }
 
@@ -186,6 +206,15 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
     /// # Errors
     /// [`ReadError::Moved`], or the [`Fault`] of the read, also if `address` is at or beyond the limit.
     pub fn bytes(&mut self, address: Addr, length: u64) -> Result<&[u8], ReadError> {
+        let bytes = self.bytes_from(address, length)?;
+        Ok(&bytes[..bytes.len().min(length as usize)])
+    }
+
+    /// The same with all bytes behind them that are at hand.
+    ///
+    /// # Errors
+    /// As [`PlannedReader::bytes`].
+    pub fn bytes_from(&mut self, address: Addr, length: u64) -> Result<&[u8], ReadError> {
         let length = length.min(self.limit.checked_offset_from(address).unwrap_or(0));
         if length == 0 {
             return Err(Fault::Unmapped(address).into());
@@ -199,7 +228,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         }
         let (range, offset) = self.loaded[self.current];
         let from = offset + (address.0 - range.start.0) as usize;
-        Ok(&self.buffer[from..from + length as usize])
+        Ok(&self.buffer[from..offset + range.len() as usize])
     }
 
     /// Forgets what it holds.
@@ -291,8 +320,9 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::malloc::chunk::ChunkState;
+    use crate::target::cache::PageCache;
     use crate::target::image::Image;
+    use crate::target::lines::LineCache;
     use std::cell::Cell;
 
     struct Counting<'a>(&'a Image, Cell<u64>, Cell<u64>);
@@ -373,13 +403,15 @@ mod tests {
         let lines = [Addr(0x8000), Addr(0x10000), Addr(0x30000), Addr(0x200000)];
         let plan = ReadPlan::for_chunks(chunks.iter().copied(), 64, &lines, 1);
         let reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
-        let mut reader = reader.catching(&lines);
+        let mut reader = reader.catching(&lines, CaughtLines::default());
         for chunk in &chunks {
             reader.bytes(chunk.start(), 64).unwrap();
         }
         let (_, caught) = reader.finish();
-        let places: Vec<usize> = caught.iter().map(|(place, _)| *place).collect();
-        assert_eq!(places, [1, 2]);
-        assert_eq!(caught[1].1, [0; 64]);
+        let cache = LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), lines.to_vec());
+        cache.fill([caught]);
+        let answers = lines.map(|line| cache.read_u64(line));
+        assert!(matches!(answers, [Err(_), Ok(_), Ok(0), Err(_)]), "{answers:?}");
+        assert_eq!(answers[1], image.read_u64(lines[1]));
     }
 }

@@ -3,8 +3,8 @@
 use super::chunk::HEADER;
 use super::mmapped::MmappedChunk;
 use super::read::{HeapReading, RegionReading};
-use super::reader::ReadPlan;
-use super::sweep::Slot;
+use super::reader::{Counts, ReadPlan};
+use super::sweep::{Buffer, Slot};
 use super::walk::PayloadVisitor;
 use crate::addr::Addr;
 use rustc_hash::FxHashMap;
@@ -19,6 +19,8 @@ pub struct Rehearsal {
     pub(super) mmapped: Vec<MmappedChunk>,
     /// Of how many chunks the visitors noted something.
     noted: usize,
+    /// How many lines are to be caught.
+    lines: usize,
 }
 
 impl Rehearsal {
@@ -38,12 +40,13 @@ impl Rehearsal {
             pieces: main_pieces.map(|region| region.region.chunks.start).collect(),
             mmapped: reading.mmapped.clone(),
             noted: reading.visitors.iter().map(PayloadVisitor::noted).sum(),
+            lines: lines.len(),
         }
     }
 
     /// How many chunks were found in arenas.
     pub fn chunks(&self) -> u64 {
-        self.plans.values().flat_map(|plan| &plan.chunks).map(|chunks| *chunks as u64).sum()
+        self.plans.values().flat_map(|plan| &plan.counts).map(|counts| counts.chunks as u64).sum()
     }
 
     /// Bytes that the plans will read.
@@ -57,16 +60,13 @@ impl Rehearsal {
 #[derive(Debug)]
 pub struct Workspace<V> {
     /// One for each reading thread.
-    pub(super) buffers: Vec<Vec<u8>>,
+    pub(super) buffers: Vec<Buffer>,
     /// By the first chunk's start of each region, those of the first stretch first.
     slots: FxHashMap<Addr, std::vec::IntoIter<Slot<V>>>,
 }
 
-/// Bytes of a reading thread's buffer.
-const BUFFER: usize = 512 * 1024;
-
 /// Room for so many notes is made in any stretch that has as many chunks.
-const LEAST_NOTED: usize = 256;
+const LEAST_NOTED: usize = 64;
 
 impl<V: PayloadVisitor> Workspace<V> {
     /// Room for what the rehearsal has found, and a little more.
@@ -76,11 +76,14 @@ impl<V: PayloadVisitor> Workspace<V> {
         let share = 2.0 * rehearsal.noted as f64 / rehearsal.chunks().max(1) as f64;
         let noted = |chunks: usize| chunks.min((chunks as f64 * share) as usize + LEAST_NOTED);
         let slots = |plan: &ReadPlan| -> Vec<Slot<V>> {
-            let room = plan.chunks.iter().copied();
-            room.map(|chunks| Slot::with_room_for(chunks, noted(chunks), make_visitor())).collect()
+            let room = plan.counts.iter();
+            room.map(|counts| Slot::with_room_for(*counts, noted(counts.chunks), make_visitor())).collect()
         };
+        let threads = threads.max(1) as usize;
+        // One thread may meet more of them than another.
+        let lines = if threads > 1 { rehearsal.lines / threads * 5 / 4 } else { rehearsal.lines };
         Workspace {
-            buffers: (0..threads.max(1)).map(|_| vec![1; BUFFER]).collect(),
+            buffers: (0..threads).map(|_| Buffer::with_room_for(lines)).collect(),
             slots: rehearsal.plans.iter().map(|(region, plan)| (*region, slots(plan).into_iter())).collect(),
         }
     }
@@ -88,6 +91,6 @@ impl<V: PayloadVisitor> Workspace<V> {
     /// The slot for the next stretch of the region that starts with the chunk at `region`.
     pub(super) fn slot(&mut self, region: Addr, make_visitor: &impl Fn() -> V) -> Slot<V> {
         let prepared = self.slots.get_mut(&region).and_then(Iterator::next);
-        prepared.unwrap_or_else(|| Slot::with_room_for(0, 0, make_visitor()))
+        prepared.unwrap_or_else(|| Slot::with_room_for(Counts::default(), 0, make_visitor()))
     }
 }

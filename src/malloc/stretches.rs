@@ -1,7 +1,7 @@
 //! Regions in stretches: cut at chunks that the rehearsal knows, walked in parallel, and joined where one proves the next.
 
 use super::read::{HeapReading, RegionReading, Source, end_of};
-use super::reader::{PlannedReader, ReadPlan};
+use super::reader::{Counts, PlannedReader, ReadPlan};
 use super::region::Region;
 use super::rehearsal::{Rehearsal, Workspace};
 use super::sweep::{Job, sweep};
@@ -118,7 +118,7 @@ where
     let mut visitor = make_visitor();
     let plan = ReadPlan::default();
     let mut reader = PlannedReader::new(source.bulk, &plan, stretch.region.end, Vec::new());
-    let walk = walk(&mut reader, stretch, &mut visitor, Walk::with_room_for(0));
+    let walk = walk(&mut reader, stretch, &mut visitor, Walk::with_room_for(Counts::default()));
     reading.visitors.push(visitor);
     walk
 }

@@ -1,9 +1,9 @@
 //! Walks many stretches of the heap at once: the target is stopped, so its processor is free for a second reader.
 
-use super::reader::{PlannedReader, ReadPlan};
+use super::reader::{Counts, PlannedReader, ReadPlan};
 use super::walk::{PayloadVisitor, Stretch, Walk, walk};
 use crate::addr::Addr;
-use crate::target::lines::CaughtLine;
+use crate::target::caught::CaughtLines;
 use crate::target::memory::Memory;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +26,26 @@ pub struct Slot<V> {
 
 impl<V: PayloadVisitor> Slot<V> {
     /// A slot with room for so many chunks, and for notes of so many of them.
-    pub fn with_room_for(chunks: usize, noted: usize, mut visitor: V) -> Slot<V> {
+    pub fn with_room_for(counts: Counts, noted: usize, mut visitor: V) -> Slot<V> {
         visitor.reserve(noted);
-        Slot { walk: Walk::with_room_for(chunks), visitor }
+        Slot { walk: Walk::with_room_for(counts), visitor }
+    }
+}
+
+/// What a thread reads into.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    caught: CaughtLines,
+}
+
+/// Bytes of a reading thread's buffer.
+const BUFFER: usize = 512 * 1024;
+
+impl Buffer {
+    /// A buffer with room for so many caught lines, all of it touched.
+    pub fn with_room_for(lines: usize) -> Buffer {
+        Buffer { bytes: vec![1; BUFFER], caught: CaughtLines::with_room_for(lines) }
     }
 }
 
@@ -37,45 +54,40 @@ impl<V: PayloadVisitor> Slot<V> {
 pub struct Swept<V> {
     /// One for each job, in their order.
     pub walks: Vec<(Walk, V)>,
-    /// Wanted lines that came by.
-    pub caught: Vec<CaughtLine>,
+    /// Wanted lines that came by each thread.
+    pub caught: Vec<CaughtLines>,
 }
 
 /// Walks each job into the slot of the same number. `buffers` says how many threads take part (one for each buffer, at
 /// least one) and is what they read into; `wanted` are the lines to catch.
-pub fn sweep<M, V>(
-    memory: &M,
-    jobs: &[Job<'_>],
-    slots: Vec<Slot<V>>,
-    buffers: Vec<Vec<u8>>,
-    wanted: &[Addr],
-) -> Swept<V>
+pub fn sweep<M, V>(memory: &M, jobs: &[Job<'_>], slots: Vec<Slot<V>>, buffers: Vec<Buffer>, wanted: &[Addr]) -> Swept<V>
 where
     M: Memory + Sync,
     V: PayloadVisitor,
 {
     let slots: Vec<Mutex<Option<Slot<V>>>> = slots.into_iter().map(|slot| Mutex::new(Some(slot))).collect();
     let results: Vec<Mutex<Option<(Walk, V)>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
-    let caught = Mutex::new(Vec::new());
+    let caught = Mutex::new(Vec::with_capacity(buffers.len()));
     let next = AtomicUsize::new(0);
-    let work = |mut buffer: Vec<u8>| {
+    let work = |Buffer { mut bytes, caught: mut lines }: Buffer| {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let (Some(job), Some(slot), Some(result)) = (jobs.get(index), slots.get(index), results.get(index)) else {
-                return;
+                break;
             };
             let Some(Slot { walk: room, mut visitor }) = slot.lock().ok().and_then(|mut slot| slot.take()) else {
                 continue;
             };
-            let reader = PlannedReader::new(memory, job.plan, job.stretch.region.end, buffer);
-            let mut reader = reader.catching(wanted);
+            let reader = PlannedReader::new(memory, job.plan, job.stretch.region.end, bytes);
+            let mut reader = reader.catching(wanted, lines);
             let walk = walk(&mut reader, job.stretch, &mut visitor, room);
-            let (used, mut lines) = reader.finish();
-            buffer = used;
-            if let (Ok(mut result), Ok(mut caught)) = (result.lock(), caught.lock()) {
+            (bytes, lines) = reader.finish();
+            if let Ok(mut result) = result.lock() {
                 *result = Some((walk, visitor));
-                caught.append(&mut lines);
             }
+        }
+        if let Ok(mut caught) = caught.lock() {
+            caught.push(lines);
         }
     };
     let mut buffers = buffers.into_iter();

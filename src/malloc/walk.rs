@@ -3,7 +3,7 @@
 use super::chunk::{
     ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
 };
-use super::reader::{PlannedReader, ReadError};
+use super::reader::{Counts, PlannedReader, ReadError};
 use super::seam::{SeamKeeper, Seams, TOO_SHORT};
 use crate::addr::{Addr, AddrRange};
 use crate::target::memory::{Memory, word_at};
@@ -124,12 +124,16 @@ struct Header {
 
 impl Walk {
     /// A walk that has found nothing, with room for so many chunks that is touched already.
-    pub fn with_room_for(chunks: usize) -> Walk {
+    pub fn with_room_for(Counts { chunks, free }: Counts) -> Walk {
         let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top, seams: Seams::default() };
         // Some may come on top of those that are expected: that room is set aside, and not touched.
         walk.chunks.reserve_exact(chunks + chunks / SPARE);
         walk.chunks.resize(chunks, Chunk::new(Addr(HEADER), MIN_SIZE, ChunkState::InUse));
         walk.chunks.clear();
+        let nothing = FreeLinks { memory: Addr(1), size: 0, forward: Addr::NULL, backward: Addr::NULL };
+        walk.free_links.reserve_exact(free + free / SPARE);
+        walk.free_links.resize(free, nothing);
+        walk.free_links.clear();
         walk
     }
 }
@@ -170,6 +174,16 @@ struct Walker {
     links: Option<(Addr, Addr)>,
 }
 
+/// Why the walk through some bytes has ended.
+enum Step {
+    /// The next chunk is not among them.
+    Further,
+    /// So has the walk.
+    End(WalkEnd),
+    /// A header that is too small for a chunk.
+    Fencepost(SizeWord),
+}
+
 enum Interruption {
     /// The target has run since the latest read.
     Moved,
@@ -193,31 +207,54 @@ impl Walker {
         stretch: Stretch,
         visitor: &mut impl PayloadVisitor,
     ) -> Result<WalkEnd, Interruption> {
-        let wanted = HEADER + visitor.wanted().max(HEADER);
+        let wanted = (HEADER + visitor.wanted().max(HEADER)) as usize;
         let mut at = stretch.from;
         loop {
-            let bytes = reader.bytes(at, wanted).map_err(|error| (at, error))?;
+            let bytes = reader.bytes_from(at, wanted as u64).map_err(|error| (at, error))?;
+            match self.run_through(bytes, wanted, &mut at, stretch, visitor)? {
+                Step::Further => {}
+                Step::End(end) => return Ok(end),
+                Step::Fencepost(word) => return self.fencepost(reader, at, word, stretch.region.end),
+            }
+        }
+    }
+
+    /// Walks the chunks whose headers, and the bytes that are wanted behind them, are among the bytes at `at`: of small ones
+    /// there are hundreds, and to ask the reader for each would take as long as all else. `at` is the next one afterwards.
+    fn run_through(
+        &mut self,
+        mut bytes: &[u8],
+        wanted: usize,
+        at: &mut Addr,
+        stretch: Stretch,
+        visitor: &mut impl PayloadVisitor,
+    ) -> Result<Step, Interruption> {
+        loop {
             let header = parse(bytes);
-            self.settle_previous(at, &header)?;
-            if at >= stretch.to {
-                return Ok(WalkEnd::Limit(at));
+            self.settle_previous(*at, &header)?;
+            if *at >= stretch.to {
+                return Ok(Step::End(WalkEnd::Limit(*at)));
             }
             let size = header.word.size();
             if size < MIN_SIZE {
-                return self.fencepost(reader, at, header.word, stretch.region.end);
+                return Ok(Step::Fencepost(header.word));
             }
-            check(&header, at, stretch.region.end).map_err(|reason| Interruption::Broken(at, reason))?;
-            let memory = at + HEADER;
-            if at == stretch.top {
+            check(&header, *at, stretch.region.end).map_err(|reason| Interruption::Broken(*at, reason))?;
+            let memory = *at + HEADER;
+            if *at == stretch.top {
                 self.walk.chunks.push(Chunk::new(memory, size, ChunkState::Top));
-                return Ok(WalkEnd::Top);
+                return Ok(Step::End(WalkEnd::Top));
             }
             let usable = size - super::chunk::IN_USE_OVERHEAD;
-            let payload = bytes.get(HEADER as usize..).unwrap_or_default();
+            let payload = bytes.get(HEADER as usize..bytes.len().min(wanted)).unwrap_or_default();
             visitor.visit(memory, usable, &payload[..payload.len().min(usable as usize)]);
             self.walk.chunks.push(Chunk::new(memory, size, ChunkState::InUse));
             self.links = Some((header.forward, header.backward));
-            at = at + size;
+            *at = *at + size;
+            match bytes.get(size as usize..) {
+                Some(next) if next.len() >= wanted => bytes = next,
+                _ => return Ok(Step::Further),
+            }
         }
     }
 
@@ -292,11 +329,17 @@ impl Walker {
 }
 
 fn parse(bytes: &[u8]) -> Header {
+    // In one piece, with one look at its length: a walk does little else.
+    let mut header = [0; (BK_OFFSET + 8) as usize];
+    match bytes.first_chunk() {
+        Some(whole) => header = *whole,
+        None => header[..bytes.len()].copy_from_slice(bytes),
+    }
     Header {
-        prev_size: word_at(bytes, 0),
-        word: SizeWord(word_at(bytes, SIZE_OFFSET)),
-        forward: Addr(word_at(bytes, FD_OFFSET)),
-        backward: Addr(word_at(bytes, BK_OFFSET)),
+        prev_size: word_at(&header, 0),
+        word: SizeWord(word_at(&header, SIZE_OFFSET)),
+        forward: Addr(word_at(&header, FD_OFFSET)),
+        backward: Addr(word_at(&header, BK_OFFSET)),
     }
 }
 

@@ -59,12 +59,13 @@ impl PoolScanner {
     /// one.
     fn block(&self, start: Addr, usable: u64, payload: &[u8]) -> Option<BlockNote> {
         let word = |offset| Addr(word_at(payload, offset));
-        let (last, end, next) = (word(self.layout.last), word(self.layout.end), word(self.layout.next));
-        let is_block = start + self.layout.block_header <= last
-            && last <= end
-            && end <= start + usable
-            && next.is_aligned(ALIGNMENT)
-            && next != start;
+        let last = word(self.layout.last);
+        // Nearly all chunks are told by this one word.
+        if last < start + self.layout.block_header || last > start + usable {
+            return None;
+        }
+        let (end, next) = (word(self.layout.end), word(self.layout.next));
+        let is_block = last <= end && end <= start + usable && next.is_aligned(ALIGNMENT) && next != start;
         is_block.then_some(BlockNote { start, last, end, next })
     }
 

@@ -34,17 +34,18 @@ impl Usher<'_> {
             if thread.is_gone() {
                 return Ok(());
             }
-            let wanted = match self.begin.elapsed() < event_wait {
-                true => StopPlace::BetweenEvents,
-                false => StopPlace::InSystemCall,
+            let (wanted, deadline) = match self.begin.elapsed() < event_wait {
+                true => (StopPlace::BetweenEvents, self.begin + event_wait),
+                false => (StopPlace::InSystemCall, last_call),
             };
             if self.is_at(thread, wanted) || thread.is_in_group_stop() || Instant::now() >= last_call {
                 return Ok(());
             }
             thread.resume_to_syscall();
-            if thread.wait(last_call, &self.company) == Stop::TimedOut {
-                // It makes no system call: it spins, or works long on one event. It is read all the same.
-                return self.halt(thread);
+            if thread.wait(deadline, &self.company) == Stop::TimedOut {
+                // It waits in another system call than an event loop does; or it makes none, because it spins or works long on
+                // one event, and is read all the same.
+                self.halt(thread)?;
             }
         }
     }
@@ -89,7 +90,8 @@ impl Usher<'_> {
         }
     }
 
-    fn halt(&self, thread: &mut TracedThread) -> Result<(), FreezeError> {
+    /// Stops a thread wherever it is.
+    pub(super) fn halt(&self, thread: &mut TracedThread) -> Result<(), FreezeError> {
         thread.interrupt();
         match thread.wait(Instant::now() + self.patience.stop, &self.company) {
             Stop::TimedOut => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: self.patience.stop }),

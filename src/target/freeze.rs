@@ -154,19 +154,23 @@ impl Freeze {
     pub fn stop_judged(pid: i32, patience: Patience, judge: Option<&dyn Judge>) -> Result<Freeze, FreezeError> {
         let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::BetweenEvents, not_send: PhantomData };
         let mut known = BTreeSet::new();
+        freeze.seize_new(&mut known, patience)?;
+        freeze.bring_main(patience, judge)?;
         let mut clock = None;
+        let mut brought = 0;
         // A thread that is brought to its place runs for a moment, and can start another one in that.
         loop {
-            let first = freeze.threads.len();
-            freeze.seize_new(&mut known, patience)?;
+            freeze.stop_new(&mut known, patience)?;
             let begin = *clock.get_or_insert_with(Instant::now);
-            if freeze.threads.len() == first {
+            if freeze.threads.len() == brought {
                 break;
             }
             let patience = patience.for_threads(freeze.threads.len());
             let usher = Usher { pid, begin, patience, judge, company: freeze.company() };
-            freeze.threads.iter_mut().skip(first).try_for_each(|thread| usher.bring(thread))?;
+            let new = freeze.threads.iter_mut().skip(brought).filter(|thread| thread.tid.as_raw() != pid);
+            new.into_iter().try_for_each(|thread| usher.bring(thread))?;
             freeze.place = usher.settle(&mut freeze.threads)?;
+            brought = freeze.threads.len();
         }
         match freeze.threads.iter().any(|thread| thread.tid.as_raw() == pid && !thread.is_gone()) {
             true => Ok(freeze),
@@ -220,16 +224,23 @@ impl Freeze {
         }
     }
 
-    /// Attaches to all threads first and stops them then, so that none stands still while we attach to another. Threads
-    /// can be started meanwhile, but not by threads that have stopped: at the end a look at the list shows no new one.
-    fn seize_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
+    /// Brings the main thread to its place while all others run: an event loop may have its event to end first, and who is
+    /// not needed for that need not stand still meanwhile. It may also wait for one of the others.
+    fn bring_main(&mut self, patience: Patience, judge: Option<&dyn Judge>) -> Result<(), FreezeError> {
+        let pid = self.pid;
+        let usher = Usher { pid, begin: Instant::now(), patience, judge, company: self.company() };
+        let Some(main) = self.threads.iter_mut().find(|thread| thread.tid.as_raw() == pid) else { return Ok(()) };
+        usher.halt(main)?;
+        usher.bring(main)
+    }
+
+    /// Stops the threads that run, and those that they start meanwhile. All are attached to first and stopped then, so that
+    /// none stands still while we attach to another. Who has stopped starts no thread: at the end a look at the list shows no
+    /// new one.
+    fn stop_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
         loop {
-            let before = self.threads.len();
-            for _ in 0..LISTINGS {
-                let Some(tids) = self.new_threads(known)? else { break };
-                self.seize_all(&tids, patience.tracer)?;
-            }
-            if self.threads.len() == before {
+            self.seize_new(known, patience)?;
+            if self.threads.iter().all(|thread| thread.is_stopped() || thread.is_gone()) {
                 return Ok(());
             }
             let deadline = Instant::now() + patience.stop;
@@ -241,6 +252,15 @@ impl Freeze {
                 }
             }
         }
+    }
+
+    /// Attaches to the threads that are not known yet.
+    fn seize_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
+        for _ in 0..LISTINGS {
+            let Some(tids) = self.new_threads(known)? else { break };
+            self.seize_all(&tids, patience.tracer)?;
+        }
+        Ok(())
     }
 
     fn seize_all(&mut self, tids: &[i32], patience: Duration) -> Result<(), FreezeError> {

@@ -6,6 +6,7 @@
 
 use crate::addr::{Addr, AddrRange};
 use crate::target::cache::PageCache;
+use crate::target::caught::{Bytes, CaughtLines};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -13,9 +14,6 @@ use std::cell::{Cell, RefCell};
 
 /// Bytes in a line.
 pub const LINE: u64 = 64;
-
-/// A line by its place among those that are wanted, with its bytes.
-pub type CaughtLine = (usize, [u8; LINE as usize]);
 
 /// Remembers which lines were read through it.
 #[derive(Debug)]
@@ -68,17 +66,27 @@ struct Lines {
     /// The lines by the group that they lie in. One look-up finds all of a structure: what is looked up lies all over the
     /// heap, and each thing that has to be fetched to find it costs more than all else about a read.
     groups: FxHashMap<u64, Group>,
-    bytes: Vec<Bytes>,
-    /// Whether the bytes of each are known.
-    known: Vec<bool>,
+    /// Where the bytes of each are.
+    slots: Vec<Slot>,
+    /// They stay where they were caught: to copy them would take part of the stop, and room for them twice.
+    caught: Vec<CaughtLines>,
     /// The group that was read last, by its number.
     latest: Cell<Option<(u64, Group)>>,
 }
 
-/// Bytes of a line, where the processor has them in a line of its own.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Bytes([u8; LINE as usize]);
+/// Where a line is among all that were caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    /// Among whose.
+    by: u32,
+    /// Which of them.
+    index: u32,
+}
+
+impl Slot {
+    /// That of a line that was not caught.
+    const NONE: Slot = Slot { by: u32::MAX, index: u32::MAX };
+}
 
 /// The lines that are wanted of one group.
 #[derive(Debug, Clone, Copy)]
@@ -107,17 +115,21 @@ impl<M: Memory> LineCache<M> {
     /// The lines that are still unknown, with their places.
     fn unknown(&self) -> Vec<(usize, Addr)> {
         let lines = self.lines.borrow();
-        let both = lines.addresses.iter().zip(&lines.known).enumerate();
-        both.filter(|(_, (_, known))| !**known).map(|(place, (address, _))| (place, *address)).collect()
+        let both = lines.addresses.iter().zip(&lines.slots).enumerate();
+        both.filter(|(_, (_, slot))| **slot == Slot::NONE).map(|(place, (address, _))| (place, *address)).collect()
     }
 
     /// Takes lines that were caught.
-    pub fn fill(&self, caught: impl IntoIterator<Item = CaughtLine>) {
+    pub fn fill(&self, caught: impl IntoIterator<Item = CaughtLines>) {
         let lines = &mut *self.lines.borrow_mut();
-        for (place, bytes) in caught {
-            if let (Some(line), Some(known)) = (lines.bytes.get_mut(place), lines.known.get_mut(place)) {
-                (*line, *known) = (Bytes(bytes), true);
+        for caught in caught {
+            let by = lines.caught.len() as u32;
+            for (index, place) in caught.places.iter().enumerate() {
+                if let Some(slot) = lines.slots.get_mut(*place as usize) {
+                    *slot = Slot { by, index: index as u32 };
+                }
             }
+            lines.caught.push(caught);
         }
     }
 
@@ -126,13 +138,15 @@ impl<M: Memory> LineCache<M> {
     pub fn fetch_unknown(&self, memory: &impl Memory) {
         let unknown = self.unknown();
         let mut bytes = Vec::new();
+        let mut caught = CaughtLines::default();
         for batch in unknown.chunks(MAX_RANGES) {
             bytes.resize(batch.len() * LINE as usize, 0);
             if memory.read_ranges(&joined(batch), &mut bytes).is_ok() {
                 let lines = bytes.as_chunks::<{ LINE as usize }>().0;
-                self.fill(batch.iter().zip(lines).map(|((place, _), bytes)| (*place, *bytes)));
+                batch.iter().zip(lines).for_each(|((place, _), bytes)| caught.add(*place, *bytes));
             }
         }
+        self.fill([caught]);
     }
 
     /// Bytes that were read apart from the lines.
@@ -169,10 +183,8 @@ impl Lines {
             let group = groups.entry(line.0 / GROUP).or_insert(Group { first: place, wanted: 0 });
             group.wanted |= 1 << (line.0 % GROUP / LINE);
         }
-        // Ones, so that the kernel hands out the memory now and not during the stop.
-        let bytes = vec![Bytes([1; LINE as usize]); addresses.len()];
-        let known = vec![false; addresses.len()];
-        Lines { addresses, groups, bytes, known, latest: Cell::new(None) }
+        let slots = vec![Slot::NONE; addresses.len()];
+        Lines { addresses, groups, slots, caught: Vec::new(), latest: Cell::new(None) }
     }
 
     fn group(&self, number: u64) -> Option<Group> {
@@ -192,7 +204,8 @@ impl Lines {
         while done < buffer.len() {
             let at = address.0.checked_add(done as u64)?;
             let place = self.group(at / GROUP)?.place((at % GROUP / LINE) as u32)?;
-            let Bytes(bytes) = self.bytes.get(place).filter(|_| self.known.get(place) == Some(&true))?;
+            let slot = self.slots.get(place)?;
+            let Bytes(bytes) = self.caught.get(slot.by as usize)?.lines.get(slot.index as usize)?;
             let from = (at % LINE) as usize;
             let count = (LINE as usize - from).min(buffer.len() - done);
             buffer.get_mut(done..done + count)?.copy_from_slice(bytes.get(from..from + count)?);
@@ -202,20 +215,10 @@ impl Lines {
     }
 }
 
-/// Of `wanted` (start addresses in address order), the lines that lie wholly in `range`, whose bytes are `bytes`.
-pub fn catch(wanted: &[Addr], range: AddrRange, bytes: &[u8], caught: &mut Vec<CaughtLine>) {
-    let first = wanted.partition_point(|line| *line < range.start);
-    for (place, line) in wanted.iter().enumerate().skip(first).take_while(|(_, line)| **line < range.end) {
-        let from = (line.0 - range.start.0) as usize;
-        if let Some(bytes) = bytes.get(from..).and_then(|rest| rest.first_chunk()) {
-            caught.push((place, *bytes));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::caught::catch;
     use crate::target::image::Image;
 
     fn image() -> Image {
@@ -245,9 +248,9 @@ mod tests {
         let range = AddrRange::sized(Addr(0x1000), 0x80);
         let mut bytes = [0; 0x80];
         image.read(range.start, &mut bytes).unwrap();
-        let mut caught = Vec::new();
+        let mut caught = CaughtLines::default();
         catch(&[Addr(0x1000), Addr(0x1040), Addr(0x1100)], range, &bytes, &mut caught);
-        cache.fill(caught);
+        cache.fill([caught]);
         assert_eq!(cache.unknown(), [(2, Addr(0x1100))]);
         assert_eq!(cache.read_u64(Addr(0x103c)), image.read_u64(Addr(0x103c)));
         assert_eq!(cache.page_bytes(), 0);

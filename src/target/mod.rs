@@ -6,6 +6,7 @@
 pub mod access;
 mod bring;
 pub mod cache;
+pub mod caught;
 pub mod container;
 pub mod core;
 pub mod freeze;

@@ -75,6 +75,9 @@ const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 const BAD_STOPS: u32 = 30;
 const BAD_STOPS_FOR: Duration = Duration::from_secs(3);
 
+/// How long to wait for the event wait, and then for any other system call, where the stop before was not between events.
+const SHORT_PATIENCE: Duration = Duration::from_millis(2);
+
 /// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
 
@@ -249,19 +252,20 @@ impl Keeper<'_> {
         let mut began = None;
         let mut trying_since = None;
         let (mut useless, mut useful_at) = (0, Instant::now());
-        let mut bad = 0;
+        let (mut bad, mut is_between_events) = (0, true);
         let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
         while !gate.is_over {
             let is_last_try = !self.may_try_again(bad, trying_since);
-            let freeze = match Freeze::stop_judged(self.pid, self.patience(is_last_try), self.limits.judge) {
-                Ok(freeze) => freeze,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            };
+            let freeze =
+                match Freeze::stop_judged(self.pid, self.patience(is_last_try, is_between_events), self.limits.judge) {
+                    Ok(freeze) => freeze,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                };
             let since = freeze.since();
             trying_since.get_or_insert(since);
             let place = freeze.place();
@@ -285,6 +289,7 @@ impl Keeper<'_> {
                 continue;
             }
             (bad, trying_since) = (0, None);
+            is_between_events = place == StopPlace::BetweenEvents;
             let began = *began.get_or_insert(since);
             gate.moment = moment;
             moment.0 += 1;
@@ -339,10 +344,14 @@ impl Keeper<'_> {
         matches!(self.word.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
     }
 
-    /// Threads that stand still while others are brought to a good place must not use up the time for reading.
-    fn patience(&self, is_last_try: bool) -> Patience {
-        let Patience { standing, allocation, .. } = self.limits.patience;
+    /// Threads that stand still while others are brought to a good place must not use up the time for reading. A process that
+    /// was not between events in the stop before is hardly waited for: it may have no event loop.
+    fn patience(&self, is_last_try: bool, was_between_events: bool) -> Patience {
+        let Patience { standing, allocation, event_wait, system_call, .. } = self.limits.patience;
+        let most = if was_between_events { Duration::MAX } else { SHORT_PATIENCE };
         Patience {
+            event_wait: event_wait.min(most),
+            system_call: system_call.min(most),
             standing: self.limits.longest.map_or(standing, |longest| standing.min(longest / 4)),
             // The place is taken as it is: whoever waits for a thread may find it still running.
             allocation: if is_last_try { Duration::ZERO } else { allocation },
