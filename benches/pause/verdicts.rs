@@ -6,7 +6,7 @@ use crate::Measured;
 use crate::common::machine::Machine;
 use crate::common::spread::Spread;
 use crate::common::verdict;
-use crate::series::Series;
+use crate::series::{Round, Series};
 use crate::tools::Role;
 use crate::units::milliseconds;
 
@@ -52,8 +52,7 @@ const UNDISTURBED: f64 = 0.005;
 /// Of all rounds, by the tool's own word and by the program's.
 fn limit(what: &str, series: Option<&Series>, most: f64, processors: usize) {
     let Some((series, told)) = series.and_then(|series| Some((series, series.told()?))) else { return };
-    let above =
-        |value: &dyn Fn(&crate::series::Round) -> f64| series.rounds.iter().filter(|round| value(round) > most).count();
+    let above = |value: &dyn Fn(&Round) -> f64| series.rounds.iter().filter(|round| value(round) > most).count();
     let printed = above(&|round| round.told.map_or(0.0, |told| told.longest.as_secs_f64()));
     let seen = above(&|round| round.beats.longest.as_secs_f64());
     let stood = above(&|round| round.beats.stood.as_secs_f64());
@@ -65,12 +64,13 @@ fn limit(what: &str, series: Option<&Series>, most: f64, processors: usize) {
     verdict(what, &got, printed + stood == 0);
     let undisturbed = || series.rounds.iter().filter(|round| round.stolen_part(processors) <= UNDISTURBED);
     let told = undisturbed().filter_map(|round| Some(round.told?.longest.as_secs_f64()));
-    let longest = told.reduce(f64::max).map_or("no round".to_owned(), milliseconds);
-    println!(
-        "    where the hypervisor took at most {} % of the processors' time, {} rounds: at most {longest}",
-        100.0 * UNDISTURBED,
-        undisturbed().count()
-    );
+    let took = format!("the hypervisor took at most {} % of the processors' time", 100.0 * UNDISTURBED);
+    match told.reduce(f64::max) {
+        Some(longest) => {
+            println!("    in the {} rounds in which {took}: at most {}", undisturbed().count(), milliseconds(longest));
+        }
+        None => println!("    there was no round in which {took}"),
+    }
 }
 
 fn series(one: &Measured, role: Role) -> Option<&Series> {

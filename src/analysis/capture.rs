@@ -10,12 +10,14 @@ use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::malloc::walk::PayloadVisitor;
 use crate::snapshot::model::{EXACT, FreezeInfo, IN_CHANGE, SEVERAL_MOMENTS};
 use crate::target::cache::PageCache;
+use crate::target::caught::CaughtLines;
 use crate::target::freeze::Patience;
 use crate::target::lines::{LineCache, LineRecorder};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::pagemap::Pagemap;
 use crate::target::place::{Judge, StopPlace};
+use crate::target::process::TargetError;
 use crate::target::registers::ThreadRegisters;
 use crate::target::stops::{StopLimits, StopLog, read_stopped};
 use std::sync::{Mutex, PoisonError};
@@ -127,7 +129,8 @@ pub fn capture(
     let (answer, log) = read_stopped(&target.memory, limits, |memory| {
         let pages = PageCache::new(memory, prepared.page_size, CACHE_LIMIT);
         pages.reserve(SPARE_PAGES);
-        let cache = LineCache::new(pages, lines.clone());
+        let fetched = CaughtLines::with_room_for(plan.lines_outside());
+        let cache = LineCache::new(pages, lines.clone(), fetched);
         // The heap may have grown since the mappings were read.
         let threads = memory.threads()?;
         let maps = maps_now();
@@ -143,6 +146,9 @@ pub fn capture(
     })?;
     let (reading, page_bytes) = answer.map_err(|fault| SnapshotError::Memory { pid, fault })?;
     target.process.confirm()?;
+    if !target.memory.is_current() {
+        return Err(TargetError::Replaced(pid).into());
+    }
     Ok(Capture { reading, log, longest, bytes_read: plan.planned_bytes() + page_bytes })
 }
 

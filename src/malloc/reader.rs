@@ -6,8 +6,7 @@
 
 use super::chunk::{Chunk, ChunkState};
 use crate::addr::{Addr, AddrRange};
-use crate::target::caught::{CaughtLines, catch};
-use crate::target::lines::LINE;
+use crate::target::caught::{CaughtLines, LINE, catch};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory, Moment};
 use thiserror::Error;
@@ -34,6 +33,8 @@ pub struct ReadPlan {
     pub cuts: Vec<Addr>,
     /// What lies before the first cut, between each two, and behind the last one.
     pub counts: Vec<Counts>,
+    /// How many of the lines lie in the chunks.
+    pub lines: usize,
 }
 
 /// How much there is between two places in a region.
@@ -63,11 +64,13 @@ impl ReadPlan {
         let mut marks: Vec<Mark> = Vec::new();
         let first = chunks.peek().map_or(0, |chunk| lines.partition_point(|line| *line < chunk.start()));
         let mut lines = lines.iter().skip(first).peekable();
+        let mut lines_inside = 0;
         let mut count = Counts::default();
         for chunk in chunks {
             runs.add(AddrRange::sized(chunk.start(), wanted));
             while let Some(line) = lines.next_if(|line| **line < chunk.end()) {
                 runs.add(AddrRange::sized(*line, LINE));
+                lines_inside += 1;
             }
             if runs.bytes >= marks.last().map_or(0, |mark| mark.read) + FINEST_CUT {
                 marks.push(Mark { start: chunk.start(), read: runs.bytes, before: count });
@@ -78,7 +81,7 @@ impl ReadPlan {
         let Runs { runs, bytes } = runs;
         let step = (bytes / pieces.max(1)).max(BATCH);
         let mut due = step;
-        let mut plan = ReadPlan { runs, cuts: Vec::new(), counts: Vec::new() };
+        let mut plan = ReadPlan { runs, cuts: Vec::new(), counts: Vec::new(), lines: lines_inside };
         let mut cut_before = Counts::default();
         for mark in marks {
             if mark.read >= due {
@@ -163,8 +166,9 @@ pub struct PlannedReader<'a, M> {
     /// The length of the next window without a plan, and the address from which on it would follow the latest one.
     window: u64,
     window_end: Addr,
-    /// Lines that somebody will ask for later, and those of them that came by.
+    /// Lines that somebody will ask for later, the place of their first among all such, and those of them that came by.
     wanted: &'a [Addr],
+    first: usize,
     caught: CaughtLines,
 }
 
@@ -185,14 +189,16 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             window: SMALLEST_WINDOW / 2,
             window_end: Addr::NULL,
             wanted: &[],
+            first: 0,
             caught: CaughtLines::default(),
         }
     }
 
-    /// Catches these lines (start addresses in address order) when planned reads bring them along.
-    /// `caught` takes them.
-    pub fn catching(self, wanted: &'a [Addr], caught: CaughtLines) -> PlannedReader<'a, M> {
-        PlannedReader { wanted, caught, ..self }
+    /// Catches those of the lines (start addresses in address order) that begin in `among`, when planned reads bring them along.
+    pub fn catching(self, lines: &'a [Addr], among: AddrRange, caught: CaughtLines) -> PlannedReader<'a, M> {
+        let place = |end: Addr| lines.partition_point(|line| *line < end);
+        let (first, after) = (place(among.start), place(among.end));
+        PlannedReader { wanted: lines.get(first..after).unwrap_or_default(), first, caught, ..self }
     }
 
     /// Gives back the buffer for the next reader, and what holds the lines that were caught.
@@ -295,7 +301,13 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             Ok(_) => {
                 self.plan = rest;
                 for (range, offset) in &self.loaded {
-                    catch(self.wanted, *range, &self.buffer[*offset..*offset + range.len() as usize], &mut self.caught);
+                    catch(
+                        self.wanted,
+                        self.first,
+                        *range,
+                        &self.buffer[*offset..*offset + range.len() as usize],
+                        &mut self.caught,
+                    );
                 }
             }
             Err(_) => self.loaded.clear(),
@@ -403,12 +415,13 @@ mod tests {
         let lines = [Addr(0x8000), Addr(0x10000), Addr(0x30000), Addr(0x200000)];
         let plan = ReadPlan::for_chunks(chunks.iter().copied(), 64, &lines, 1);
         let reader = PlannedReader::new(&image, &plan, Addr(0x110000), Vec::new());
-        let mut reader = reader.catching(&lines, CaughtLines::default());
+        let mut reader = reader.catching(&lines, AddrRange::new(Addr(0), Addr(0x110000)), CaughtLines::default());
         for chunk in &chunks {
             reader.bytes(chunk.start(), 64).unwrap();
         }
         let (_, caught) = reader.finish();
-        let cache = LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), lines.to_vec());
+        let cache =
+            LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), lines.to_vec(), CaughtLines::default());
         cache.fill([caught]);
         let answers = lines.map(|line| cache.read_u64(line));
         assert!(matches!(answers, [Err(_), Ok(_), Ok(0), Err(_)]), "{answers:?}");

@@ -19,7 +19,7 @@ pub struct Rehearsal {
     pub(super) mmapped: Vec<MmappedChunk>,
     /// Of how many chunks the visitors noted something.
     noted: usize,
-    /// How many lines are to be caught.
+    /// How many lines are wanted.
     lines: usize,
 }
 
@@ -47,6 +47,15 @@ impl Rehearsal {
     /// How many chunks were found in arenas.
     pub fn chunks(&self) -> u64 {
         self.plans.values().flat_map(|plan| &plan.counts).map(|counts| counts.chunks as u64).sum()
+    }
+
+    fn lines_inside(&self) -> usize {
+        self.plans.values().map(|plan| plan.lines).sum()
+    }
+
+    /// How many of the wanted lines lie in no chunk of an arena: nobody will catch them.
+    pub fn lines_outside(&self) -> usize {
+        self.lines.saturating_sub(self.lines_inside())
     }
 
     /// Bytes that the plans will read.
@@ -80,8 +89,9 @@ impl<V: PayloadVisitor> Workspace<V> {
             room.map(|counts| Slot::with_room_for(*counts, noted(counts.chunks), make_visitor())).collect()
         };
         let threads = threads.max(1) as usize;
-        // One thread may meet more of them than another.
-        let lines = if threads > 1 { rehearsal.lines / threads * 5 / 4 } else { rehearsal.lines };
+        let lines = rehearsal.lines_inside();
+        // One thread may meet more of them than another, by how much nobody knows: a quarter seldom grows.
+        let lines = if threads > 1 { lines / threads * 5 / 4 } else { lines };
         Workspace {
             buffers: (0..threads).map(|_| Buffer::with_room_for(lines)).collect(),
             slots: rehearsal.plans.iter().map(|(region, plan)| (*region, slots(plan).into_iter())).collect(),

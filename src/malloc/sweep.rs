@@ -2,7 +2,7 @@
 
 use super::reader::{Counts, PlannedReader, ReadPlan};
 use super::walk::{PayloadVisitor, Stretch, Walk, walk};
-use crate::addr::Addr;
+use crate::addr::{Addr, AddrRange};
 use crate::target::caught::CaughtLines;
 use crate::target::memory::Memory;
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ pub struct Slot<V> {
 }
 
 impl<V: PayloadVisitor> Slot<V> {
-    /// A slot with room for so many chunks, and for notes of so many of them.
+    /// A slot with room for so many chunks and links, and for notes of so many chunks.
     pub fn with_room_for(counts: Counts, noted: usize, mut visitor: V) -> Slot<V> {
         visitor.reserve(noted);
         Slot { walk: Walk::with_room_for(counts), visitor }
@@ -40,7 +40,7 @@ pub struct Buffer {
 }
 
 /// Bytes of a reading thread's buffer.
-const BUFFER: usize = 512 * 1024;
+const BUFFER: usize = 320 * 1024;
 
 impl Buffer {
     /// A buffer with room for so many caught lines, all of it touched.
@@ -79,7 +79,7 @@ where
                 continue;
             };
             let reader = PlannedReader::new(memory, job.plan, job.stretch.region.end, bytes);
-            let mut reader = reader.catching(wanted, lines);
+            let mut reader = reader.catching(wanted, AddrRange::new(job.stretch.from, job.stretch.to), lines);
             let walk = walk(&mut reader, job.stretch, &mut visitor, room);
             (bytes, lines) = reader.finish();
             if let Ok(mut result) = result.lock() {

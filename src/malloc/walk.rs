@@ -123,14 +123,14 @@ struct Header {
 }
 
 impl Walk {
-    /// A walk that has found nothing, with room for so many chunks that is touched already.
+    /// A walk that has found nothing, with room for so many chunks and links that is touched already.
     pub fn with_room_for(Counts { chunks, free }: Counts) -> Walk {
         let mut walk = Walk { chunks: Vec::new(), free_links: Vec::new(), end: WalkEnd::Top, seams: Seams::default() };
         // Some may come on top of those that are expected: that room is set aside, and not touched.
         walk.chunks.reserve_exact(chunks + chunks / SPARE);
         walk.chunks.resize(chunks, Chunk::new(Addr(HEADER), MIN_SIZE, ChunkState::InUse));
         walk.chunks.clear();
-        let nothing = FreeLinks { memory: Addr(1), size: 0, forward: Addr::NULL, backward: Addr::NULL };
+        let nothing = FreeLinks { memory: Addr::NULL, size: 0, forward: Addr::NULL, backward: Addr::NULL };
         walk.free_links.reserve_exact(free + free / SPARE);
         walk.free_links.resize(free, nothing);
         walk.free_links.clear();
@@ -178,7 +178,7 @@ struct Walker {
 enum Step {
     /// The next chunk is not among them.
     Further,
-    /// So has the walk.
+    /// The walk has ended, too.
     End(WalkEnd),
     /// A header that is too small for a chunk.
     Fencepost(SizeWord),

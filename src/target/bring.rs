@@ -93,14 +93,14 @@ impl Usher<'_> {
     /// Stops a thread wherever it is.
     pub(super) fn halt(&self, thread: &mut TracedThread) -> Result<(), FreezeError> {
         thread.interrupt();
-        match thread.wait(Instant::now() + self.patience.stop, &self.company) {
+        match thread.wait_insisting(Instant::now() + self.patience.stop, &self.company) {
             Stop::TimedOut => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: self.patience.stop }),
             _ => Ok(()),
         }
     }
 
     /// True if the thread is at a place as good as `wanted`. Its stack is looked at only if that could make a difference.
-    fn is_at(&self, thread: &TracedThread, wanted: StopPlace) -> bool {
+    pub(super) fn is_at(&self, thread: &TracedThread, wanted: StopPlace) -> bool {
         place_of(thread.system_call(), self.is_main(thread)) <= wanted && self.place(thread) <= wanted
     }
 

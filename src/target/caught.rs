@@ -1,7 +1,9 @@
 //! Lines that come by while the heap is read, kept for who will ask for them.
 
 use crate::addr::{Addr, AddrRange};
-use crate::target::lines::LINE;
+
+/// Bytes in a line.
+pub const LINE: u64 = 64;
 
 /// Lines that were caught, each with its place among those that are wanted.
 #[derive(Debug, Default)]
@@ -33,13 +35,14 @@ impl CaughtLines {
 #[repr(align(64))]
 pub(super) struct Bytes(pub(super) [u8; LINE as usize]);
 
-/// Of `wanted` (start addresses in address order), the lines that lie wholly in `range`, whose bytes are `bytes`.
-pub fn catch(wanted: &[Addr], range: AddrRange, bytes: &[u8], caught: &mut CaughtLines) {
-    let first = wanted.partition_point(|line| *line < range.start);
-    for (place, line) in wanted.iter().enumerate().skip(first).take_while(|(_, line)| **line < range.end) {
+/// Of `wanted` (start addresses in address order, the first of which has the place `first` among all), the lines that lie wholly
+/// in `range`, whose bytes are `bytes`.
+pub fn catch(wanted: &[Addr], first: usize, range: AddrRange, bytes: &[u8], caught: &mut CaughtLines) {
+    let before = wanted.partition_point(|line| *line < range.start);
+    for (index, line) in wanted.iter().enumerate().skip(before).take_while(|(_, line)| **line < range.end) {
         let from = (line.0 - range.start.0) as usize;
         if let Some(bytes) = bytes.get(from..).and_then(|rest| rest.first_chunk()) {
-            caught.add(place, *bytes);
+            caught.add(first + index, *bytes);
         }
     }
 }

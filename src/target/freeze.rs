@@ -15,7 +15,8 @@ use crate::target::place::Judge;
 pub use crate::target::place::StopPlace;
 use crate::target::process::tracer_of;
 use crate::target::registers::ThreadRegisters;
-use crate::target::threads::{Stop, TracedThread, thread_pointer, while_reaping};
+use crate::target::threads::{Stop, TracedThread, thread_pointer};
+use crate::target::tracees::while_reaping;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -132,6 +133,7 @@ pub struct Freeze {
     pid: i32,
     threads: Vec<TracedThread>,
     place: StopPlace,
+    is_main_at_events: bool,
     not_send: PhantomData<*const ()>,
 }
 
@@ -152,7 +154,13 @@ impl Freeze {
     /// # Errors
     /// As [`Freeze::stop`].
     pub fn stop_judged(pid: i32, patience: Patience, judge: Option<&dyn Judge>) -> Result<Freeze, FreezeError> {
-        let mut freeze = Freeze { pid, threads: Vec::new(), place: StopPlace::BetweenEvents, not_send: PhantomData };
+        let mut freeze = Freeze {
+            pid,
+            threads: Vec::new(),
+            place: StopPlace::BetweenEvents,
+            is_main_at_events: false,
+            not_send: PhantomData,
+        };
         let mut known = BTreeSet::new();
         freeze.seize_new(&mut known, patience)?;
         freeze.bring_main(patience, judge)?;
@@ -167,10 +175,14 @@ impl Freeze {
             }
             let patience = patience.for_threads(freeze.threads.len());
             let usher = Usher { pid, begin, patience, judge, company: freeze.company() };
-            let new = freeze.threads.iter_mut().skip(brought).filter(|thread| thread.tid.as_raw() != pid);
-            new.into_iter().try_for_each(|thread| usher.bring(thread))?;
+            let mut new = freeze.threads.iter_mut().skip(brought).filter(|thread| thread.tid.as_raw() != pid);
+            new.try_for_each(|thread| usher.bring(thread))?;
             freeze.place = usher.settle(&mut freeze.threads)?;
             brought = freeze.threads.len();
+            // It is on its way to a stop, and got no processor for that: nobody stands there waiting for it.
+            if freeze.threads.iter().any(TracedThread::is_running) {
+                break;
+            }
         }
         match freeze.threads.iter().any(|thread| thread.tid.as_raw() == pid && !thread.is_gone()) {
             true => Ok(freeze),
@@ -181,6 +193,11 @@ impl Freeze {
     /// Where the threads stand.
     pub fn place(&self) -> StopPlace {
         self.place
+    }
+
+    /// True if the main thread waits for events, wherever the others are.
+    pub fn is_main_at_events(&self) -> bool {
+        self.is_main_at_events
     }
 
     /// Since when the first of the threads has been standing still, at the earliest.
@@ -228,26 +245,30 @@ impl Freeze {
     /// not needed for that need not stand still meanwhile. It may also wait for one of the others.
     fn bring_main(&mut self, patience: Patience, judge: Option<&dyn Judge>) -> Result<(), FreezeError> {
         let pid = self.pid;
-        let usher = Usher { pid, begin: Instant::now(), patience, judge, company: self.company() };
-        let Some(main) = self.threads.iter_mut().find(|thread| thread.tid.as_raw() == pid) else { return Ok(()) };
+        let company = self.company();
+        let main = self.threads.iter_mut().find(|thread| thread.tid.as_raw() == pid).ok_or(FreezeError::Gone(pid))?;
+        let usher = Usher { pid, begin: Instant::now(), patience, judge, company };
         usher.halt(main)?;
-        usher.bring(main)
+        let usher = Usher { begin: Instant::now(), ..usher };
+        usher.bring(main)?;
+        self.is_main_at_events = usher.is_at(main, StopPlace::BetweenEvents);
+        if main.is_gone() { Err(FreezeError::Gone(pid)) } else { Ok(()) }
     }
 
     /// Stops the threads that run, and those that they start meanwhile. All are attached to first and stopped then, so that
-    /// none stands still while we attach to another. Who has stopped starts no thread: at the end a look at the list shows no
+    /// none of them stands still while we attach to another. Who has stopped starts no thread: at the end a look at the list shows no
     /// new one.
     fn stop_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
         loop {
             self.seize_new(known, patience)?;
-            if self.threads.iter().all(|thread| thread.is_stopped() || thread.is_gone()) {
+            if !self.threads.iter().any(TracedThread::is_running) {
                 return Ok(());
             }
             let deadline = Instant::now() + patience.stop;
             self.interrupt_running();
             let company = self.company();
-            for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
-                if thread.wait(deadline, &company) == Stop::TimedOut {
+            for thread in self.threads.iter_mut().filter(|thread| thread.is_running()) {
+                if thread.wait_insisting(deadline, &company) == Stop::TimedOut {
                     return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
                 }
             }
@@ -294,19 +315,19 @@ impl Freeze {
 
     /// Attaches to a thread; waits for another tracer to let go of it. `Ok(None)` if the thread has exited.
     fn seize_patiently(&self, tid: i32, patience: Duration) -> Result<Option<TracedThread>, FreezeError> {
-        /// A tracer that lets go between the attach and the look for it is not seen: worth another try.
-        const TRIES: u32 = 3;
-        let deadline = Instant::now() + patience;
-        let mut unexplained = 0;
+        /// What keeps us out for a moment and cannot be seen any more when we look for it is worth another try: a tracer that lets
+        /// go, a main thread that has ended because another one calls `execve`.
+        const UNEXPLAINED: Duration = Duration::from_millis(100);
+        let begin = Instant::now();
+        let deadline = begin + patience;
         loop {
             let errno = match TracedThread::seize(Pid::from_raw(tid)) {
                 Ok(seized) => return Ok(seized),
                 Err(errno) => errno,
             };
             let tracer = tracer_of(tid);
-            unexplained += u32::from(tracer.is_none());
             match tracer {
-                None if unexplained >= TRIES => {
+                None if begin.elapsed() >= UNEXPLAINED => {
                     let refusal = crate::target::access::explain(self.pid);
                     return Err(FreezeError::Refused { tid, errno, refusal });
                 }
@@ -332,9 +353,16 @@ impl Freeze {
         // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
         self.interrupt_running();
         let deadline = Instant::now() + LETTING_GO;
-        for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
-            thread.wait(deadline, &company);
-            thread.detach(&company);
+        // By turns: who does not stop must not keep those that have.
+        while self.threads.iter().any(|thread| !thread.is_gone()) {
+            for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
+                thread.wait(Instant::now(), &company);
+                thread.detach(&company);
+            }
+            if Instant::now() >= deadline {
+                return;
+            }
+            std::thread::sleep(BETWEEN_TURNS);
         }
     }
 
@@ -349,6 +377,7 @@ const LISTINGS: usize = 8;
 
 /// How long to wait for a thread that has to stop before it can be let go.
 const LETTING_GO: Duration = Duration::from_millis(200);
+const BETWEEN_TURNS: Duration = Duration::from_micros(50);
 
 impl Drop for Freeze {
     fn drop(&mut self) {

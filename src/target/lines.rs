@@ -6,14 +6,11 @@
 
 use crate::addr::{Addr, AddrRange};
 use crate::target::cache::PageCache;
-use crate::target::caught::{Bytes, CaughtLines};
+use crate::target::caught::{Bytes, CaughtLines, LINE};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
-
-/// Bytes in a line.
-pub const LINE: u64 = 64;
 
 /// Remembers which lines were read through it.
 #[derive(Debug)]
@@ -57,6 +54,7 @@ const GROUP: u64 = LINE * u64::BITS as u64;
 pub struct LineCache<M> {
     pages: PageCache<M>,
     lines: RefCell<Lines>,
+    fetched: RefCell<CaughtLines>,
 }
 
 #[derive(Debug)]
@@ -67,7 +65,7 @@ struct Lines {
     /// heap, and each thing that has to be fetched to find it costs more than all else about a read.
     groups: FxHashMap<u64, Group>,
     /// Where the bytes of each are.
-    slots: Vec<Slot>,
+    spots: Vec<Spot>,
     /// They stay where they were caught: to copy them would take part of the stop, and room for them twice.
     caught: Vec<CaughtLines>,
     /// The group that was read last, by its number.
@@ -76,16 +74,16 @@ struct Lines {
 
 /// Where a line is among all that were caught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Slot {
+struct Spot {
     /// Among whose.
     by: u32,
     /// Which of them.
     index: u32,
 }
 
-impl Slot {
+impl Spot {
     /// That of a line that was not caught.
-    const NONE: Slot = Slot { by: u32::MAX, index: u32::MAX };
+    const NONE: Spot = Spot { by: u32::MAX, index: u32::MAX };
 }
 
 /// The lines that are wanted of one group.
@@ -107,16 +105,17 @@ impl Group {
 }
 
 impl<M: Memory> LineCache<M> {
-    /// A cache for `lines` (start addresses in address order), of which nothing is known yet.
-    pub fn new(pages: PageCache<M>, lines: Vec<Addr>) -> LineCache<M> {
-        LineCache { pages, lines: RefCell::new(Lines::new(lines)) }
+    /// A cache for `lines` (start addresses in address order), of which nothing is known yet; `fetched` is empty, and takes those
+    /// that nobody catches.
+    pub fn new(pages: PageCache<M>, lines: Vec<Addr>, fetched: CaughtLines) -> LineCache<M> {
+        LineCache { pages, lines: RefCell::new(Lines::new(lines)), fetched: RefCell::new(fetched) }
     }
 
     /// The lines that are still unknown, with their places.
     fn unknown(&self) -> Vec<(usize, Addr)> {
         let lines = self.lines.borrow();
-        let both = lines.addresses.iter().zip(&lines.slots).enumerate();
-        both.filter(|(_, (_, slot))| **slot == Slot::NONE).map(|(place, (address, _))| (place, *address)).collect()
+        let both = lines.addresses.iter().zip(&lines.spots).enumerate();
+        both.filter(|(_, (_, spot))| **spot == Spot::NONE).map(|(place, (address, _))| (place, *address)).collect()
     }
 
     /// Takes lines that were caught.
@@ -125,8 +124,8 @@ impl<M: Memory> LineCache<M> {
         for caught in caught {
             let by = lines.caught.len() as u32;
             for (index, place) in caught.places.iter().enumerate() {
-                if let Some(slot) = lines.slots.get_mut(*place as usize) {
-                    *slot = Slot { by, index: index as u32 };
+                if let Some(spot) = lines.spots.get_mut(*place as usize) {
+                    *spot = Spot { by, index: index as u32 };
                 }
             }
             lines.caught.push(caught);
@@ -138,7 +137,7 @@ impl<M: Memory> LineCache<M> {
     pub fn fetch_unknown(&self, memory: &impl Memory) {
         let unknown = self.unknown();
         let mut bytes = Vec::new();
-        let mut caught = CaughtLines::default();
+        let mut caught = self.fetched.take();
         for batch in unknown.chunks(MAX_RANGES) {
             bytes.resize(batch.len() * LINE as usize, 0);
             if memory.read_ranges(&joined(batch), &mut bytes).is_ok() {
@@ -183,8 +182,8 @@ impl Lines {
             let group = groups.entry(line.0 / GROUP).or_insert(Group { first: place, wanted: 0 });
             group.wanted |= 1 << (line.0 % GROUP / LINE);
         }
-        let slots = vec![Slot::NONE; addresses.len()];
-        Lines { addresses, groups, slots, caught: Vec::new(), latest: Cell::new(None) }
+        let spots = vec![Spot::NONE; addresses.len()];
+        Lines { addresses, groups, spots, caught: Vec::new(), latest: Cell::new(None) }
     }
 
     fn group(&self, number: u64) -> Option<Group> {
@@ -204,8 +203,8 @@ impl Lines {
         while done < buffer.len() {
             let at = address.0.checked_add(done as u64)?;
             let place = self.group(at / GROUP)?.place((at % GROUP / LINE) as u32)?;
-            let slot = self.slots.get(place)?;
-            let Bytes(bytes) = self.caught.get(slot.by as usize)?.lines.get(slot.index as usize)?;
+            let spot = self.spots.get(place)?;
+            let Bytes(bytes) = self.caught.get(spot.by as usize)?.lines.get(spot.index as usize)?;
             let from = (at % LINE) as usize;
             let count = (LINE as usize - from).min(buffer.len() - done);
             buffer.get_mut(done..done + count)?.copy_from_slice(bytes.get(from..from + count)?);
@@ -228,7 +227,7 @@ mod tests {
     }
 
     fn cache(image: &Image, lines: Vec<Addr>) -> LineCache<&Image> {
-        LineCache::new(PageCache::new(image, 0x1000, 1 << 20), lines)
+        LineCache::new(PageCache::new(image, 0x1000, 1 << 20), lines, CaughtLines::default())
     }
 
     #[test]
@@ -249,7 +248,7 @@ mod tests {
         let mut bytes = [0; 0x80];
         image.read(range.start, &mut bytes).unwrap();
         let mut caught = CaughtLines::default();
-        catch(&[Addr(0x1000), Addr(0x1040), Addr(0x1100)], range, &bytes, &mut caught);
+        catch(&[Addr(0x1000), Addr(0x1040), Addr(0x1100)], 0, range, &bytes, &mut caught);
         cache.fill([caught]);
         assert_eq!(cache.unknown(), [(2, Addr(0x1100))]);
         assert_eq!(cache.read_u64(Addr(0x103c)), image.read_u64(Addr(0x103c)));

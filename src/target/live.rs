@@ -38,6 +38,15 @@ impl LiveMemory {
         self.pid.as_raw()
     }
 
+    /// False if the process has ended, or has become another program (`execve`), since this was opened. `process_vm_readv` reads
+    /// whatever program runs under the pid; the file stays with the memory that it was opened for, and is empty when nobody runs
+    /// there any more (Linux fs/proc/base.c, `mem_rw`).
+    pub fn is_current(&self) -> bool {
+        /// Any address will do: one that is not mapped is an error, and not the end of the file.
+        const ANYWHERE: u64 = 0x1000;
+        !matches!(self.mem.read_at(&mut [0], ANYWHERE), Ok(0))
+    }
+
     fn read_through_file(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
         let mut done = 0;
         while done < buffer.len() {
@@ -170,6 +179,25 @@ mod tests {
     fn an_unmapped_address_faults_with_that_address() {
         let mut buffer = [0; 16];
         assert_eq!(own_memory().read(Addr(0x10), &mut buffer), Err(Fault::Unmapped(Addr(0x10))));
+    }
+
+    #[test]
+    fn a_program_that_has_become_another_is_not_current() {
+        use std::process::{Command, Stdio};
+        let mut child =
+            Command::new("/bin/sh").args(["-c", "read line; exec sleep 60"]).stdin(Stdio::piped()).spawn().unwrap();
+        let memory = LiveMemory::open(child.id() as i32).unwrap();
+        assert!(memory.is_current());
+        drop(child.stdin.take());
+        let name = || std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        while name().trim_end() != "sleep" {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let is_current = memory.is_current();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!is_current);
+        assert!(own_memory().is_current());
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod resident;
 pub mod stacks;
 pub mod stops;
 mod threads;
+mod tracees;
 pub(crate) mod unpack;
 pub mod urgency;
 

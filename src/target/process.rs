@@ -71,6 +71,9 @@ pub enum TargetError {
     /// The pid now names another process.
     #[error("process {0} exited and another one has got its pid: look up the worker's pid again")]
     Reused(i32),
+    /// The same process runs another program now.
+    #[error("process {0} became another program (execve) while it was being read: nothing was left behind; try again")]
+    Replaced(i32),
     /// Other failures of reading `/proc`.
     #[error("cannot read {file} of process {pid}: {source}")]
     Proc {

@@ -1,22 +1,15 @@
 //! One traced thread: its stops, the signals that arrive meanwhile, and where it stands.
-//!
-//! Waiting and resuming go to the kernel directly. nix knows signals 1 to 31 only: a real-time signal that stops a thread
-//! would come back as an error, and the signal would be lost with the detach.
 
+use super::tracees::{attend, has_ended, is_signal_delivery, reap_if_ended, resume, wait_without_blocking};
 use nix::errno::Errno;
-use nix::libc::{self, c_int, c_long, c_uint};
+use nix::libc::{self, c_int, c_uint};
 use nix::sys::ptrace;
 use nix::unistd::Pid;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// `PTRACE_EVENT_STOP` of Linux' `include/uapi/linux/ptrace.h`: the stop that `PTRACE_INTERRUPT` asks for, and a
 /// group-stop.
 const EVENT_STOP: c_int = 128;
-
-/// `PTRACE_O_TRACESYSGOOD` sets this bit in the signal number of system call stops.
-const SYSCALL_STOP: c_int = 0x80;
 
 /// How a wait for a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +67,11 @@ impl TracedThread {
         self.stopped_at.is_some()
     }
 
+    /// True if it neither stands still nor is gone, as far as we have looked.
+    pub(super) fn is_running(&self) -> bool {
+        !self.gone && !self.is_stopped()
+    }
+
     /// True if the whole process was stopped by a signal (SIGSTOP, SIGTSTP…): it must not be resumed, nobody asked for
     /// that.
     pub(super) fn is_in_group_stop(&self) -> bool {
@@ -91,6 +89,11 @@ impl TracedThread {
 
     /// Asks the thread to stop; [`TracedThread::wait`] tells when it has.
     pub(super) fn interrupt(&mut self) {
+        // A signal may have stopped it since we attached: it has been standing still since then and not since now.
+        if let Ok(Some(status)) = wait_without_blocking(self.tid) {
+            self.note(status);
+            return;
+        }
         self.ran_at = Instant::now();
         if ptrace::interrupt(self.tid) == Err(Errno::ESRCH) {
             self.gone = true;
@@ -102,20 +105,25 @@ impl TracedThread {
     ///
     /// `company` are all threads that we trace. When one of them calls `execve`, the kernel ends all others and then waits
     /// until their tracer has reaped them; a process that exits is gone for its parent only then, too. So whoever waits for one
-    /// reaps what has ended of all.
+    /// reaps what has ended of all, and sends on its way whom a signal has stopped: until we have done that it stands still.
     pub(super) fn wait(&mut self, deadline: Instant, company: &[Pid]) -> Stop {
         /// A thread that stops at all has mostly done so before the naps are as long as this.
         const LONG_NAP: Duration = Duration::from_micros(100);
         let mut nap = Duration::from_micros(2);
+        if self.is_stopped() {
+            return Stop::Stopped;
+        }
         while !self.gone {
             let now = Instant::now();
             match wait_without_blocking(self.tid) {
                 Ok(Some(status)) => return self.note(status),
+                // A main thread that has ended before the others is a zombie until they have, and never stops.
+                Ok(None) if now >= deadline && has_ended(self.tid) => self.gone = true,
                 Ok(None) if now >= deadline => return Stop::TimedOut,
                 Ok(None) => {
                     self.ran_at = now;
                     if nap > LONG_NAP {
-                        company.iter().filter(|tid| **tid != self.tid).for_each(|tid| reap_if_ended(*tid));
+                        company.iter().filter(|tid| **tid != self.tid).for_each(|tid| attend(*tid));
                     }
                     std::thread::sleep(nap);
                     nap = (nap * 2).min(Duration::from_micros(200));
@@ -128,6 +136,18 @@ impl TracedThread {
         Stop::Gone
     }
 
+    /// Waits for the stop of a thread that was asked for it, and asks again and again: when another thread calls `execve`, that
+    /// one has this one's id from then on, and nobody has asked it.
+    pub(super) fn wait_insisting(&mut self, deadline: Instant, company: &[Pid]) -> Stop {
+        const ASK_AGAIN: Duration = Duration::from_millis(10);
+        loop {
+            match self.wait(deadline.min(Instant::now() + ASK_AGAIN), company) {
+                Stop::TimedOut if Instant::now() < deadline => self.interrupt(),
+                stop => return stop,
+            }
+        }
+    }
+
     fn note(&mut self, status: c_int) -> Stop {
         if !libc::WIFSTOPPED(status) {
             self.gone = true;
@@ -138,7 +158,7 @@ impl TracedThread {
         let signal = libc::WSTOPSIG(status);
         match status >> 16 {
             EVENT_STOP => self.in_group_stop = signal != libc::SIGTRAP,
-            0 if signal != libc::SIGTRAP | SYSCALL_STOP => self.pending = signal,
+            _ if is_signal_delivery(status) => self.pending = signal,
             _ => {}
         }
         Stop::Stopped
@@ -203,91 +223,6 @@ impl TracedThread {
         let line = std::fs::read_to_string(format!("/proc/{0}/task/{0}/syscall", self.tid)).ok()?;
         line.split(' ').next()?.trim().parse::<i64>().ok().filter(|number| *number >= 0)
     }
-}
-
-/// The status of a thread that has stopped or ended; `Ok(None)` if it has not.
-fn wait_without_blocking(tid: Pid) -> Result<Option<c_int>, Errno> {
-    let mut status = 0;
-    // SAFETY: `status` is a valid place for the one int that the kernel writes, for as long as the call takes.
-    let answer = unsafe { libc::waitpid(tid.as_raw(), &raw mut status, libc::__WALL | libc::WNOHANG) };
-    Errno::result(answer).map(|found| (found != 0).then_some(status))
-}
-
-/// The threads that we have attached to so far, for who reaps them.
-#[derive(Debug, Default)]
-pub(super) struct Company(Mutex<Vec<Pid>>);
-
-impl Company {
-    pub(super) fn add(&self, tid: Pid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(tid);
-    }
-
-    fn reap(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|tid| reap_if_ended(*tid));
-    }
-}
-
-/// Sets a flag at the end, also at that of a panic.
-struct SetWhenDropped<'a>(&'a AtomicBool);
-
-impl Drop for SetWhenDropped<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
-}
-
-/// Attaches to several threads of one process; meanwhile another thread of ours reaps what ends of them. A thread of the target
-/// that calls `execve` keeps everybody from attaching until the other threads are gone, of which ours are gone only when they
-/// are reaped: whoever attached to one and attaches to the next would wait for it, and it for us, for ever.
-pub(super) fn while_reaping<R>(attach: impl FnOnce(&Company) -> R) -> R {
-    const NAP: Duration = Duration::from_millis(2);
-    let (company, is_over) = (Company::default(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let reaper = std::thread::Builder::new().spawn_scoped(scope, || {
-            while !is_over.load(Ordering::Acquire) {
-                std::thread::park_timeout(NAP);
-                company.reap();
-            }
-        });
-        let over = SetWhenDropped(&is_over);
-        let answer = attach(&company);
-        drop(over);
-        // Without a further thread it is a rare process that comes to harm.
-        if let Ok(reaper) = reaper {
-            reaper.thread().unpark();
-        }
-        answer
-    })
-}
-
-/// Reaps a tracee if it has ended; leaves alone what it has to say otherwise: `waitid` tells of a tracee's stops also where
-/// only ends were asked for, so it must not take away what it tells at first.
-fn reap_if_ended(tid: Pid) {
-    let look = |how: c_int| {
-        // SAFETY: a siginfo_t is made of integers and pointers, for which zero is a value.
-        let mut news: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let how = libc::WEXITED | libc::WNOHANG | libc::__WALL | how;
-        // SAFETY: `news` is a valid place for what the kernel writes, for as long as the call takes.
-        let answer = unsafe { libc::waitid(libc::P_PID, tid.as_raw().cast_unsigned(), &raw mut news, how) };
-        answer == 0 && matches!(news.si_code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED)
-    };
-    if look(libc::WNOWAIT) {
-        look(0);
-    }
-}
-
-/// True for a thread that is a zombie, or is no more.
-fn has_ended(tid: Pid) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{tid}/stat")) else { return true };
-    // The name stands in parentheses and may hold spaces and parentheses itself.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
-}
-
-/// Resumes a stopped tracee by `request` and delivers `signal` to it, unless that is 0.
-fn resume(request: c_uint, tid: Pid, signal: c_int) -> Result<(), Errno> {
-    // SAFETY: PTRACE_SYSCALL, PTRACE_CONT and PTRACE_DETACH take no pointer: the address is ignored, and the data is a signal number.
-    let answer = unsafe { libc::ptrace(request, tid.as_raw(), 0 as c_long, c_long::from(signal)) };
-    Errno::result(answer).map(drop)
 }
 
 /// Where the thread's own data begins: the value of the register that thread-local variables are addressed by. `None` if

@@ -4,6 +4,8 @@ use crate::looks::{options, stop_once, stop_thrice, tell_fault, try_to_stop, whi
 use crate::state::{assert_runs, name, status, threads, wait_until};
 use poolscope::analysis::{Silent, SnapshotError, take};
 use poolscope::target::freeze::{Freeze, FreezeError, Patience, StopPlace};
+use poolscope::target::place::{Judge, Standing};
+use poolscope::target::registers::ThreadRegisters;
 use poolscope_fixtures::{Executor, Helper, HelperKind, Nginx};
 use std::time::Duration;
 
@@ -36,6 +38,31 @@ fn many_busy_threads_share_one_wait_for_a_good_place() {
     let one_after_the_other = (patience.event_wait + patience.system_call) * THREADS;
     assert!(pause < one_after_the_other / 2, "{pause:?}");
     assert_runs(target.pid());
+}
+
+/// Finds every thread in the middle of an allocation.
+#[derive(Debug)]
+struct Pessimist;
+
+impl Judge for Pessimist {
+    fn standing(&self, _registers: &ThreadRegisters) -> Standing {
+        Standing::Inside
+    }
+
+    fn is_locked(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_thread_that_gets_no_processor_for_its_stop_is_no_error() {
+    let target = Helper::start(HelperKind::Churn(24)).unwrap();
+    for _ in 0..20 {
+        let freeze = Freeze::stop_judged(target.pid() as i32, Patience::default(), Some(&Pessimist)).unwrap();
+        assert_eq!(freeze.place(), StopPlace::InUserCode);
+        freeze.let_go().unwrap();
+        assert_runs(target.pid());
+    }
 }
 
 #[test]

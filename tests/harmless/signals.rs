@@ -81,7 +81,7 @@ fn every_signal_that_arrives_meanwhile_is_delivered_exactly_once() {
 
 #[test]
 fn every_signal_to_a_thread_reaches_that_thread_with_its_value_and_in_order() {
-    const SIGNALS: u32 = 20_000;
+    const SIGNALS: u32 = 60_000;
     let target = Helper::start(HelperKind::ThreadSignals(SIGNALS, 4)).unwrap();
     let pid = target.pid();
     let looks = while_looking(

@@ -9,6 +9,7 @@ use crate::analysis::reading::Reader;
 use crate::malloc::rehearsal::Workspace;
 use crate::snapshot::human::{counted, human_bytes, human_count};
 use crate::target::cache::PageCache;
+use crate::target::caught::CaughtLines;
 use crate::target::limits::MemoryLimits;
 use crate::target::lines::LineCache;
 use crate::target::live::LiveMemory;
@@ -94,7 +95,8 @@ fn time_planned_read(
     let workspace = Workspace::for_plan(plan, threads(), &|| reader.scanner());
     let pages = PageCache::new(&target.memory, prepared.page_size, CACHE_LIMIT);
     pages.reserve(SPARE_PAGES);
-    let cache = LineCache::new(pages, lines.clone());
+    let fetched = CaughtLines::with_room_for(plan.lines_outside());
+    let cache = LineCache::new(pages, lines.clone(), fetched);
     let began = Instant::now();
     let maps = Maps::read_ranges(target.process.pid).ok();
     let source = reader.source(maps.as_ref().unwrap_or(&prepared.maps), &[], &cache, lines);
