@@ -26,26 +26,29 @@ pub(super) struct Usher<'a> {
 }
 
 impl Usher<'_> {
-    /// Brings one thread to the best system call that can be had before its time is up; it is stopped afterwards.
-    pub(super) fn bring(&self, thread: &mut TracedThread) -> Result<(), FreezeError> {
+    /// Brings one thread to the best system call that can be had before its time is up; it is stopped afterwards. True if the
+    /// time was for nothing: it waits all the time in another system call than an event loop does.
+    pub(super) fn bring(&self, thread: &mut TracedThread) -> Result<bool, FreezeError> {
         let Patience { event_wait, system_call, .. } = self.patience;
         let last_call = self.begin + event_wait + system_call;
+        let mut in_vain = false;
         loop {
             if thread.is_gone() {
-                return Ok(());
+                return Ok(false);
             }
             let (wanted, deadline) = match self.begin.elapsed() < event_wait {
                 true => (StopPlace::BetweenEvents, self.begin + event_wait),
                 false => (StopPlace::InSystemCall, last_call),
             };
             if self.is_at(thread, wanted) || thread.is_in_group_stop() || Instant::now() >= last_call {
-                return Ok(());
+                return Ok(in_vain);
             }
             thread.resume_to_syscall();
             if thread.wait(deadline, &self.company) == Stop::TimedOut {
                 // It waits in another system call than an event loop does; or it makes none, because it spins or works long on
                 // one event, and is read all the same.
                 self.halt(thread)?;
+                in_vain = self.is_at(thread, StopPlace::InSystemCall);
             }
         }
     }
@@ -100,7 +103,7 @@ impl Usher<'_> {
     }
 
     /// True if the thread is at a place as good as `wanted`. Its stack is looked at only if that could make a difference.
-    pub(super) fn is_at(&self, thread: &TracedThread, wanted: StopPlace) -> bool {
+    fn is_at(&self, thread: &TracedThread, wanted: StopPlace) -> bool {
         place_of(thread.system_call(), self.is_main(thread)) <= wanted && self.place(thread) <= wanted
     }
 

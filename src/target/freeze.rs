@@ -133,7 +133,7 @@ pub struct Freeze {
     pid: i32,
     threads: Vec<TracedThread>,
     place: StopPlace,
-    is_main_at_events: bool,
+    waited_in_vain: bool,
     not_send: PhantomData<*const ()>,
 }
 
@@ -158,7 +158,7 @@ impl Freeze {
             pid,
             threads: Vec::new(),
             place: StopPlace::BetweenEvents,
-            is_main_at_events: false,
+            waited_in_vain: false,
             not_send: PhantomData,
         };
         let mut known = BTreeSet::new();
@@ -176,7 +176,7 @@ impl Freeze {
             let patience = patience.for_threads(freeze.threads.len());
             let usher = Usher { pid, begin, patience, judge, company: freeze.company() };
             let mut new = freeze.threads.iter_mut().skip(brought).filter(|thread| thread.tid.as_raw() != pid);
-            new.try_for_each(|thread| usher.bring(thread))?;
+            new.try_for_each(|thread| usher.bring(thread).map(drop))?;
             freeze.place = usher.settle(&mut freeze.threads)?;
             brought = freeze.threads.len();
             // It is on its way to a stop, and got no processor for that: nobody stands there waiting for it.
@@ -195,9 +195,9 @@ impl Freeze {
         self.place
     }
 
-    /// True if the main thread waits for events, wherever the others are.
-    pub fn is_main_at_events(&self) -> bool {
-        self.is_main_at_events
+    /// True if the main thread was waited for and stood in the same system call all the time: it may have no event loop.
+    pub fn waited_in_vain(&self) -> bool {
+        self.waited_in_vain
     }
 
     /// Since when the first of the threads has been standing still, at the earliest.
@@ -250,8 +250,7 @@ impl Freeze {
         let usher = Usher { pid, begin: Instant::now(), patience, judge, company };
         usher.halt(main)?;
         let usher = Usher { begin: Instant::now(), ..usher };
-        usher.bring(main)?;
-        self.is_main_at_events = usher.is_at(main, StopPlace::BetweenEvents);
+        self.waited_in_vain = usher.bring(main)?;
         if main.is_gone() { Err(FreezeError::Gone(pid)) } else { Ok(()) }
     }
 

@@ -75,7 +75,8 @@ const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 const BAD_STOPS: u32 = 30;
 const BAD_STOPS_FOR: Duration = Duration::from_secs(3);
 
-/// How long to wait for the event wait, and then for any other system call, where the main thread was elsewhere in the stop before.
+/// How long to wait for the event wait, and then for any other system call, where the main thread was waited for
+/// in vain before the stop before.
 const SHORT_PATIENCE: Duration = Duration::from_millis(2);
 
 /// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
@@ -252,14 +253,14 @@ impl Keeper<'_> {
         let mut began = None;
         let mut trying_since = None;
         let (mut useless, mut useful_at) = (0, Instant::now());
-        let (mut bad, mut is_at_events) = (0, true);
+        let (mut bad, mut waited_in_vain) = (0, false);
         let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
         while !gate.is_over {
             let is_last_try = !self.may_try_again(bad, trying_since);
             let freeze =
-                match Freeze::stop_judged(self.pid, self.patience(is_last_try, is_at_events), self.limits.judge) {
+                match Freeze::stop_judged(self.pid, self.patience(is_last_try, waited_in_vain), self.limits.judge) {
                     Ok(freeze) => freeze,
                     Err(error) => {
                         outcome = Err(error);
@@ -269,7 +270,7 @@ impl Keeper<'_> {
             let since = freeze.since();
             trying_since.get_or_insert(since);
             let place = freeze.place();
-            is_at_events = freeze.is_main_at_events();
+            waited_in_vain = freeze.waited_in_vain();
             if place == StopPlace::InUserCode && !is_last_try {
                 let pause = match freeze.let_go() {
                     Ok(pause) => pause,
@@ -344,11 +345,11 @@ impl Keeper<'_> {
         matches!(self.word.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
     }
 
-    /// Threads that stand still while others are brought to a good place must not use up the time for reading. A main
-    /// thread that did not come to an event wait before the stop before is hardly waited for: it may have no event loop.
-    fn patience(&self, is_last_try: bool, was_at_events: bool) -> Patience {
+    /// Threads that stand still while others are brought to a good place must not use up the time for reading. Who was
+    /// waited for in vain before is hardly waited for again.
+    fn patience(&self, is_last_try: bool, waited_in_vain: bool) -> Patience {
         let Patience { standing, allocation, event_wait, system_call, .. } = self.limits.patience;
-        let most = if was_at_events { Duration::MAX } else { SHORT_PATIENCE };
+        let most = if waited_in_vain { SHORT_PATIENCE } else { Duration::MAX };
         Patience {
             event_wait: event_wait.min(most),
             system_call: system_call.min(most),
