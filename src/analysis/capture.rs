@@ -6,13 +6,14 @@ use super::reading::{Reader, Reading};
 use super::whereabouts::Whereabouts;
 use super::{Progress, SnapshotError};
 use crate::addr::{Addr, AddrRange};
+use crate::malloc::read::HeapReading;
 use crate::malloc::rehearsal::{Rehearsal, Workspace};
 use crate::malloc::walk::PayloadVisitor;
 use crate::snapshot::model::{EXACT, FreezeInfo, IN_CHANGE, SEVERAL_MOMENTS};
 use crate::target::cache::PageCache;
-use crate::target::caught::CaughtLines;
+use crate::target::caught::{CaughtLines, LINE};
 use crate::target::freeze::Patience;
-use crate::target::lines::{LineCache, LineRecorder};
+use crate::target::lines::{LineCache, LineRecorder, WantedLines};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::pagemap::Pagemap;
@@ -119,7 +120,7 @@ pub fn capture(
     let maps_now = || Maps::read_ranges(pid).ok();
     let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now, &|| None);
     progress.step("rehearsing on the running process");
-    let Rehearsed { plan, lines } = rehearse(&reader, target);
+    let Rehearsed { plan, lines } = rehearse(&reader, target, longest);
     target.footprint.check(pid, plan.chunks())?;
     let workspace = Workspace::for_plan(&plan, threads(), &|| reader.scanner());
     progress.step("stopping it for a moment");
@@ -130,7 +131,7 @@ pub fn capture(
         let pages = PageCache::new(memory, prepared.page_size, CACHE_LIMIT);
         pages.reserve(SPARE_PAGES);
         let fetched = CaughtLines::with_room_for(plan.lines_outside());
-        let cache = LineCache::new(pages, lines.clone(), fetched);
+        let cache = LineCache::new(pages, WantedLines::new(lines.clone(), fetched));
         // The heap may have grown since the mappings were read.
         let threads = memory.threads()?;
         let maps = maps_now();
@@ -170,7 +171,9 @@ pub(super) struct Rehearsed {
 }
 
 /// Reads the running target as a stop would, to learn what there is to read.
-pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> Rehearsed {
+///
+/// `longest` is what a stop may take.
+pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget, longest: Option<Duration>) -> Rehearsed {
     let mut best = Rehearsed { plan: Rehearsal::default(), lines: Vec::new() };
     let nothing = Rehearsal::default();
     let prepared = &target.prepared;
@@ -179,10 +182,15 @@ pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> 
         let recorder = LineRecorder::new(pages);
         let workspace = Workspace::for_plan(&nothing, 1, &|| reader.scanner());
         let source = reader.source(&prepared.maps, &[], &recorder, &[]);
-        let Ok(reading) = reader.read(&source, &nothing, workspace, drop) else { continue };
+        let Ok(mut reading) = reader.read(&source, &nothing, workspace, drop) else { continue };
+        reading.heap.add_likely_caches(&recorder, source.layout);
         let wanted = reader.scanner().wanted();
-        let lines = recorder.lines();
-        let plan = Rehearsal::of(&reading.heap, wanted, &lines, threads());
+        let mut lines = recorder.lines();
+        let lists = longest.map(|_| reading.heap.freed.lines()).unwrap_or_default();
+        if longest.is_some_and(|longest| surely_takes_several(&reading.heap, longest)) {
+            lines.retain(|line| lists.binary_search(line).is_err());
+        }
+        let plan = Rehearsal::of(&reading.heap, wanted, &lines, lists, threads());
         // The latest rehearsal is the one to follow, even if it lost its way: the stop reads the rest without a plan.
         best = Rehearsed { plan, lines };
         if reading.heap.regions.iter().all(|region| region.end.is_whole()) {
@@ -190,4 +198,14 @@ pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget) -> 
         }
     }
     best
+}
+
+/// Bytes of chunk headers and what lies beside them that are read in a second, at most.
+const FASTEST: f64 = 16e9;
+
+/// True if reading the chunks in one stop would take more than twice as long as a stop may: what is read at the end, anew,
+/// need not be caught before, and room for it is had once only.
+fn surely_takes_several<V>(heap: &HeapReading<V>, longest: Duration) -> bool {
+    let chunks: usize = heap.regions.iter().flat_map(|region| &region.parts).map(Vec::len).sum();
+    chunks as f64 * LINE as f64 / FASTEST > 2.0 * longest.as_secs_f64()
 }

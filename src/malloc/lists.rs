@@ -7,6 +7,7 @@ use super::arena::Arena;
 use super::chunk::{ALIGNMENT, HEADER};
 use super::layout::{TcacheCounts, TcacheLayout};
 use crate::addr::Addr;
+use crate::target::caught::LINE;
 use crate::target::memory::{Fault, Memory, word_at};
 use rustc_hash::FxHashSet;
 use thiserror::Error;
@@ -180,6 +181,17 @@ pub struct FreedLists {
     pub fastbin_chunks: Vec<Addr>,
     /// One sentence for each list that could not be followed to its end or contradicts its count.
     pub problems: Vec<String>,
+}
+
+impl FreedLists {
+    /// The lines that the links lie in, by their start addresses in address order.
+    pub fn lines(&self) -> Vec<Addr> {
+        let cached = self.tcaches.iter().flat_map(|cache| &cache.chunks);
+        let mut lines: Vec<Addr> = cached.chain(&self.fastbin_chunks).map(|chunk| chunk.align_down(LINE)).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
 }
 
 /// Reads all fastbins, and the thread caches at the given addresses.

@@ -14,11 +14,12 @@ use super::region::{Region, heaps, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
 use super::seam::Seams;
 use super::stretches::sweep_regions;
-use super::tls::{FoundCaches, find_tcaches};
+use super::tls::{FoundCaches, find_tcaches, likely_caches};
 use super::walk::{FreeLinks, PayloadVisitor, Walk, WalkEnd};
 use crate::addr::{Addr, AddrRange};
 use crate::target::cache::PageCache;
 use crate::target::caught::CaughtLines;
+use crate::target::lines::LineCache;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
 use crate::target::pagemap::Pagemap;
@@ -146,6 +147,15 @@ pub struct HeapReading<V> {
 }
 
 impl<V> HeapReading<V> {
+    /// Adds what probably are thread caches, and what they hold. For a rehearsal only: it does not know where each thread's is,
+    /// and to have seen too much does no harm.
+    pub fn add_likely_caches(&mut self, memory: &impl Memory, layout: &MallocLayout) {
+        let Some(layout) = &layout.tcache else { return };
+        let of_region = |region: &RegionReading| likely_caches(memory, layout, region.parts.iter().flatten().copied());
+        let caches: Vec<(i32, Addr)> = self.regions.iter().flat_map(of_region).map(|cache| (0, cache)).collect();
+        self.freed.tcaches = read_freed_lists(memory, &[], Some(layout), &caches).tcaches;
+    }
+
     /// Names each region whose walk did not come to an end that a region can have.
     pub(super) fn note_breaks(&mut self) {
         for region in &self.regions {
@@ -198,6 +208,8 @@ where
         let maps = catch_up(source, rehearsal, make_visitor, &mut reading)?;
         // What was kept of free lists is of an earlier moment, and so are the threads whose caches are looked for.
         let chase = PageCache::new(source.bulk, source.page_size, FRESH_CACHE);
+        let chase = LineCache::new(chase, workspace.take_lists());
+        chase.fetch_unknown(source.bulk);
         let threads = (source.threads_now)();
         let threads = threads.as_deref().unwrap_or(source.threads);
         read_rest(&source.with(&maps, threads, &chase), rehearsal, make_visitor, &mut reading);

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::target::cache::PageCache;
     use crate::target::image::Image;
-    use crate::target::lines::LineCache;
+    use crate::target::lines::{LineCache, WantedLines};
     use std::cell::Cell;
 
     struct Counting<'a>(&'a Image, Cell<u64>, Cell<u64>);
@@ -420,8 +420,8 @@ mod tests {
             reader.bytes(chunk.start(), 64).unwrap();
         }
         let (_, caught) = reader.finish();
-        let cache =
-            LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), lines.to_vec(), CaughtLines::default());
+        let known = WantedLines::new(lines.to_vec(), CaughtLines::default());
+        let cache = LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), known);
         cache.fill([caught]);
         let answers = lines.map(|line| cache.read_u64(line));
         assert!(matches!(answers, [Err(_), Ok(_), Ok(0), Err(_)]), "{answers:?}");

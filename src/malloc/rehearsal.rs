@@ -7,6 +7,8 @@ use super::reader::{Counts, ReadPlan};
 use super::sweep::{Buffer, Slot};
 use super::walk::PayloadVisitor;
 use crate::addr::Addr;
+use crate::target::caught::CaughtLines;
+use crate::target::lines::WantedLines;
 use rustc_hash::FxHashMap;
 
 /// What a rehearsal leaves for the reading in earnest.
@@ -21,12 +23,23 @@ pub struct Rehearsal {
     noted: usize,
     /// How many lines are wanted.
     lines: usize,
+    /// Lines that malloc's lists of freed chunks lead through, by their start addresses in address order; none if all is read
+    /// in one stop, which catches them with the rest. After several stops the lists are followed anew: a hundred thousand
+    /// chunks may hang there, and page by page that took as long as the heap itself.
+    lists: Vec<Addr>,
 }
 
 impl Rehearsal {
     /// Turns a reading into plans: of each chunk `wanted` bytes of user memory are needed, and these lines (start
-    /// addresses in address order), and the work is to be shared by `threads` threads.
-    pub fn of<V: PayloadVisitor>(reading: &HeapReading<V>, wanted: u64, lines: &[Addr], threads: u64) -> Rehearsal {
+    /// addresses in address order), and the work is to be shared by `threads` threads; `lists` are the lines that lists of
+    /// freed chunks lead through, unless all will be read in one stop.
+    pub fn of<V: PayloadVisitor>(
+        reading: &HeapReading<V>,
+        wanted: u64,
+        lines: &[Addr],
+        lists: Vec<Addr>,
+        threads: u64,
+    ) -> Rehearsal {
         // Several pieces for each thread, so that none is left with much to do when the others have finished.
         let pieces = if threads > 1 { threads * 8 } else { 1 };
         let plan = |region: &RegionReading| {
@@ -41,6 +54,7 @@ impl Rehearsal {
             mmapped: reading.mmapped.clone(),
             noted: reading.visitors.iter().map(PayloadVisitor::noted).sum(),
             lines: lines.len(),
+            lists,
         }
     }
 
@@ -58,6 +72,11 @@ impl Rehearsal {
         self.lines.saturating_sub(self.lines_inside())
     }
 
+    /// The lines that lists of freed chunks lead through, with room for them.
+    pub fn lists(&self) -> WantedLines {
+        WantedLines::new(self.lists.clone(), CaughtLines::with_room_for(self.lists.len()))
+    }
+
     /// Bytes that the plans will read.
     pub fn planned_bytes(&self) -> u64 {
         self.plans.values().map(ReadPlan::bytes).sum()
@@ -72,6 +91,8 @@ pub struct Workspace<V> {
     pub(super) buffers: Vec<Buffer>,
     /// By the first chunk's start of each region, those of the first stretch first.
     slots: FxHashMap<Addr, std::vec::IntoIter<Slot<V>>>,
+    /// For following lists of freed chunks when all else is read.
+    lists: Option<WantedLines>,
 }
 
 /// Room for so many notes is made in any stretch that has as many chunks.
@@ -95,7 +116,13 @@ impl<V: PayloadVisitor> Workspace<V> {
         Workspace {
             buffers: (0..threads).map(|_| Buffer::with_room_for(lines)).collect(),
             slots: rehearsal.plans.iter().map(|(region, plan)| (*region, slots(plan).into_iter())).collect(),
+            lists: Some(rehearsal.lists()),
         }
+    }
+
+    /// The lines that lists of freed chunks lead through; none when they are asked for again.
+    pub(super) fn take_lists(&mut self) -> WantedLines {
+        self.lists.take().unwrap_or_else(|| WantedLines::new(Vec::new(), CaughtLines::default()))
     }
 
     /// The slot for the next stretch of the region that starts with the chunk at `region`.

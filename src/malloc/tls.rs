@@ -4,7 +4,7 @@
 //! thread's dynamic thread vector, whose entry for glibc is the same in all threads; which entry that is, is found by
 //! looking for one that leads to something that can only be a tcache.
 
-use super::chunk::{HEADER, MIN_SIZE, SIZE_OFFSET, SizeWord};
+use super::chunk::{Chunk, ChunkState, HEADER, MIN_SIZE, SIZE_OFFSET, SizeWord};
 use super::layout::TcacheLayout;
 use super::lists::looks_like_tcache;
 use crate::addr::Addr;
@@ -63,6 +63,23 @@ pub fn find_tcaches(memory: &impl Memory, layout: &TcacheLayout, offset: u64, th
     found
 }
 
+/// In each region, so many chunks of the size of a thread cache are looked at.
+const LIKELY: usize = 256;
+
+/// What looks like a thread's cache among the chunks of a region: which thread's it is, if it is one, nobody knows. A thread's
+/// cache mostly is the first thing that it allocates.
+///
+/// Thread pointers are in registers, which a rehearsal cannot read.
+pub(super) fn likely_caches(
+    memory: &impl Memory,
+    layout: &TcacheLayout,
+    chunks: impl Iterator<Item = Chunk>,
+) -> Vec<Addr> {
+    let fitting = chunks.filter(|chunk| chunk.state() == ChunkState::InUse && is_tcache_size(layout, chunk.size()));
+    let looks_so = |address: &Addr| looks_like_tcache(memory, layout, *address);
+    fitting.map(|chunk| chunk.memory()).take(LIKELY).filter(looks_so).collect()
+}
+
 /// The variable `tcache` of a thread, if the entry of its vector for that module leads anywhere.
 fn tcache_pointer(memory: &impl Memory, offset: u64, thread_pointer: Addr, module: u64) -> Option<Addr> {
     let vector = memory.read_pointer(thread_pointer + DTV).ok()?;
@@ -73,8 +90,12 @@ fn tcache_pointer(memory: &impl Memory, offset: u64, thread_pointer: Addr, modul
 /// True if a chunk of the size that holds the structure is at `tcache`.
 fn has_right_size(memory: &impl Memory, layout: &TcacheLayout, tcache: Addr) -> bool {
     let Ok(word) = memory.read_u64(tcache - (HEADER - SIZE_OFFSET)) else { return false };
-    let size = SizeWord(word).size();
-    // One more step of 16 where glibc 2.43 rounds the request up twice.
+    is_tcache_size(layout, SizeWord(word).size())
+}
+
+/// True if a chunk of that size can hold the structure.
+fn is_tcache_size(layout: &TcacheLayout, size: u64) -> bool {
     let least = layout.size.saturating_add(SIZE_OFFSET).next_multiple_of(HEADER).max(MIN_SIZE);
+    // One more step of 16 where glibc 2.43 rounds the request up twice.
     size == least || size == least + HEADER
 }

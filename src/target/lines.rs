@@ -53,12 +53,12 @@ const GROUP: u64 = LINE * u64::BITS as u64;
 #[derive(Debug)]
 pub struct LineCache<M> {
     pages: PageCache<M>,
-    lines: RefCell<Lines>,
-    fetched: RefCell<CaughtLines>,
+    lines: RefCell<WantedLines>,
 }
 
+/// Lines that will be asked for, made ready before a stop: to sort ten thousand of them takes a part of it.
 #[derive(Debug)]
-struct Lines {
+pub struct WantedLines {
     /// In address order.
     addresses: Vec<Addr>,
     /// The lines by the group that they lie in. One look-up finds all of a structure: what is looked up lies all over the
@@ -68,6 +68,8 @@ struct Lines {
     spots: Vec<Spot>,
     /// They stay where they were caught: to copy them would take part of the stop, and room for them twice.
     caught: Vec<CaughtLines>,
+    /// Takes those that nobody catches.
+    fetched: CaughtLines,
     /// The group that was read last, by its number.
     latest: Cell<Option<(u64, Group)>>,
 }
@@ -105,10 +107,9 @@ impl Group {
 }
 
 impl<M: Memory> LineCache<M> {
-    /// A cache for `lines` (start addresses in address order), of which nothing is known yet; `fetched` is empty, and takes those
-    /// that nobody catches.
-    pub fn new(pages: PageCache<M>, lines: Vec<Addr>, fetched: CaughtLines) -> LineCache<M> {
-        LineCache { pages, lines: RefCell::new(Lines::new(lines)), fetched: RefCell::new(fetched) }
+    /// A cache for `lines`, of which nothing is known yet.
+    pub fn new(pages: PageCache<M>, lines: WantedLines) -> LineCache<M> {
+        LineCache { pages, lines: RefCell::new(lines) }
     }
 
     /// The lines that are still unknown, with their places.
@@ -137,7 +138,7 @@ impl<M: Memory> LineCache<M> {
     pub fn fetch_unknown(&self, memory: &impl Memory) {
         let unknown = self.unknown();
         let mut bytes = Vec::new();
-        let mut caught = self.fetched.take();
+        let mut caught = std::mem::take(&mut self.lines.borrow_mut().fetched);
         for batch in unknown.chunks(MAX_RANGES) {
             bytes.resize(batch.len() * LINE as usize, 0);
             if memory.read_ranges(&joined(batch), &mut bytes).is_ok() {
@@ -175,15 +176,16 @@ impl<M: Memory> Memory for LineCache<M> {
     }
 }
 
-impl Lines {
-    fn new(addresses: Vec<Addr>) -> Lines {
+impl WantedLines {
+    /// These lines (start addresses in address order); `fetched` is empty, and takes those that nobody catches.
+    pub fn new(addresses: Vec<Addr>, fetched: CaughtLines) -> WantedLines {
         let mut groups: FxHashMap<u64, Group> = FxHashMap::default();
         for (place, line) in addresses.iter().enumerate() {
             let group = groups.entry(line.0 / GROUP).or_insert(Group { first: place, wanted: 0 });
             group.wanted |= 1 << (line.0 % GROUP / LINE);
         }
         let spots = vec![Spot::NONE; addresses.len()];
-        Lines { addresses, groups, spots, caught: Vec::new(), latest: Cell::new(None) }
+        WantedLines { addresses, groups, spots, caught: Vec::new(), fetched, latest: Cell::new(None) }
     }
 
     fn group(&self, number: u64) -> Option<Group> {
@@ -227,7 +229,8 @@ mod tests {
     }
 
     fn cache(image: &Image, lines: Vec<Addr>) -> LineCache<&Image> {
-        LineCache::new(PageCache::new(image, 0x1000, 1 << 20), lines, CaughtLines::default())
+        let lines = WantedLines::new(lines, CaughtLines::default());
+        LineCache::new(PageCache::new(image, 0x1000, 1 << 20), lines)
     }
 
     #[test]

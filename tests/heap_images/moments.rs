@@ -3,8 +3,9 @@
 use super::glibcs::{all, glibc_2_36};
 use super::process::HeapImage;
 use super::reading::{assert_found, read_with, rehearse};
-use super::spec::{Cell, Spec, State, free, in_use};
+use super::spec::{Cell, Spec, State, fast, free, in_use};
 use poolscope::addr::{Addr, AddrRange};
+use poolscope::malloc::chunk::ChunkState;
 use poolscope::malloc::heap::Heap;
 use poolscope::malloc::read::HeapReading;
 use poolscope::malloc::rehearsal::Rehearsal;
@@ -36,6 +37,10 @@ impl<'a> Running<'a> {
 impl Memory for Running<'_> {
     fn read(&self, address: Addr, buffer: &mut [u8]) -> Result<(), Fault> {
         self.at(self.reads.fetch_add(1, Ordering::Relaxed)).0.read(address, buffer)
+    }
+
+    fn read_ranges(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<(), Fault> {
+        self.read_ranges_at(ranges, buffer).map(drop)
     }
 
     fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
@@ -88,6 +93,48 @@ fn a_walk_that_never_reads_twice_at_a_moment_ends_and_says_so() {
     let target = heap_of(&glibc_2_36(), &cells(6_000));
     let (heap, _) = read(&target, &Running::new(vec![&target.image], 1), &rehearse(&target, 1), 1);
     assert!(heap.books.problems.iter().any(|problem| problem.contains("--max-pause")));
+}
+
+/// Page by page it would take as many reads as the heap has pages.
+#[test]
+fn long_lists_are_read_anew_in_few_reads() {
+    let cells: Vec<Cell> = (0..6_000).map(|n| if n % 4 == 3 { fast(0x80) } else { in_use(0x200) }).collect();
+    let target = heap_of(&glibc_2_36(), &cells);
+    let memory = Running::new(vec![&target.image], 9);
+    let known = rehearse(&target, 1);
+    let (heap, seams) = read(&target, &memory, &known, 1);
+    assert_found(&target, &heap);
+    assert!(seams.places > 0);
+    let listed = heap.chunks.iter().filter(|chunk| chunk.state() == ChunkState::Fastbin).count() as u64;
+    assert_eq!(listed, 1_500);
+    let reads = memory.reads.load(Ordering::Relaxed);
+    assert!(reads < listed / 4, "{reads} reads");
+}
+
+/// Whose they are is in registers, which only a stopped thread shows.
+#[test]
+fn a_rehearsal_finds_thread_caches_without_knowing_threads() {
+    for glibc in all().into_iter().filter(|glibc| glibc.layout.tcache.is_some()) {
+        let arena: Vec<Cell> = (0..200).map(|n| Cell { size: 0x40, state: State::Tcache(n % 3) }).collect();
+        let arenas = vec![vec![arena.clone()], vec![arena.clone()]];
+        let mut target = HeapImage::build(&glibc, &Spec { arenas, threads: 3, ..Spec::plain(&arena) });
+        let caches = |target: &HeapImage, reading: HeapReading<NoVisitor>| {
+            let mut found: Vec<_> =
+                reading.freed.tcaches.into_iter().map(|cache| (cache.address, cache.chunks)).collect();
+            found.sort();
+            assert!(target.tcaches.len() >= found.len());
+            found
+        };
+        let memory = Running::new(vec![&target.image], u64::MAX);
+        let known = caches(&target, read_with(&target, &memory, &Rehearsal::default(), 1, &|| NoVisitor).unwrap());
+        target.threads.clear();
+        let memory = Running::new(vec![&target.image], u64::MAX);
+        let mut reading = read_with(&target, &memory, &Rehearsal::default(), 1, &|| NoVisitor).unwrap();
+        assert!(reading.freed.tcaches.is_empty());
+        reading.add_likely_caches(&target.image, &target.glibc.layout);
+        assert_eq!(caches(&target, reading), known);
+        assert_eq!(known.len(), 3);
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub fn settle(target: &HeapImage, rehearsal: &Rehearsal, threads: u64) -> Heap {
 pub fn rehearse(target: &HeapImage, threads: u64) -> Rehearsal {
     let memory = Counting::new(&target.image);
     let reading = read_with(target, &memory, &Rehearsal::default(), 1, &|| NoVisitor).unwrap();
-    Rehearsal::of(&reading, 80, &[], threads)
+    Rehearsal::of(&reading, 80, &[], reading.freed.lines(), threads)
 }
 
 /// The heap is what was laid, and malloc's books say the same.

@@ -11,7 +11,7 @@ use crate::snapshot::human::{counted, human_bytes, human_count};
 use crate::target::cache::PageCache;
 use crate::target::caught::CaughtLines;
 use crate::target::limits::MemoryLimits;
-use crate::target::lines::LineCache;
+use crate::target::lines::{LineCache, WantedLines};
 use crate::target::live::LiveMemory;
 use crate::target::maps::Maps;
 use crate::target::memory::Fault;
@@ -48,11 +48,11 @@ pub struct OwnMemory {
 /// How often the planned read is timed: what is in its way now and then is not in the way of the quickest.
 const TRIALS: usize = 3;
 
-/// What a stop takes besides reading: to stop all threads, to look where they stand, and to let them go.
+/// What each stop takes besides reading: to stop all threads, to look where they stand, and to let them go.
 const STOPPING: Duration = Duration::from_micros(800);
 
-/// Of a limited stop this part is kept for the read that is under way at its end and for letting go.
-const USABLE: f64 = 0.85;
+/// This part of a limited stop is used; the rest is kept for the read that is under way at its end.
+const USABLE: f64 = 0.9;
 
 /// Rehearses, and reads what is planned once more as it would be read in a stop, on the running process.
 ///
@@ -67,19 +67,20 @@ pub(super) fn foresee(
     let pagemap = |ranges: &[AddrRange]| read_pagemap(target, ranges);
     let maps_now = || Maps::read_ranges(target.process.pid).ok();
     let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now, &|| None);
-    let rehearsed = rehearse(&reader, target);
+    let rehearsed = rehearse(&reader, target, longest);
     let mut best: Option<Timed> = None;
     for _ in 0..TRIALS {
         let timed = time_planned_read(&reader, target, &rehearsed)?;
         best = Some(best.filter(|best| best.took <= timed.took).unwrap_or(timed));
     }
-    let Timed { took, bytes, chunks } = best.unwrap_or_default();
-    Ok((ExpectedPause::of(took + STOPPING, longest, bytes, chunks), OwnMemory::now()))
+    Ok((ExpectedPause::of(&best.unwrap_or_default(), longest), OwnMemory::now()))
 }
 
 #[derive(Default)]
 struct Timed {
     took: Duration,
+    /// What is read once more at the end of several stops.
+    again: Duration,
     bytes: u64,
     chunks: u64,
 }
@@ -96,7 +97,7 @@ fn time_planned_read(
     let pages = PageCache::new(&target.memory, prepared.page_size, CACHE_LIMIT);
     pages.reserve(SPARE_PAGES);
     let fetched = CaughtLines::with_room_for(plan.lines_outside());
-    let cache = LineCache::new(pages, lines.clone(), fetched);
+    let cache = LineCache::new(pages, WantedLines::new(lines.clone(), fetched));
     let began = Instant::now();
     let maps = Maps::read_ranges(target.process.pid).ok();
     let source = reader.source(maps.as_ref().unwrap_or(&prepared.maps), &[], &cache, lines);
@@ -106,15 +107,26 @@ fn time_planned_read(
     })?;
     let took = began.elapsed();
     let chunks = reading.heap.regions.iter().flat_map(|region| &region.parts).map(|part| part.len() as u64).sum();
-    Ok(Timed { took, bytes: plan.planned_bytes() + cache.page_bytes(), chunks })
+    let again = time_lists(&target.memory, prepared.page_size, plan.lists());
+    Ok(Timed { took, again, bytes: plan.planned_bytes() + cache.page_bytes(), chunks })
+}
+
+fn time_lists(memory: &LiveMemory, page_size: u64, lists: WantedLines) -> Duration {
+    let lists = LineCache::new(PageCache::new(memory, page_size, CACHE_LIMIT), lists);
+    let began = Instant::now();
+    lists.fetch_unknown(memory);
+    began.elapsed()
 }
 
 impl ExpectedPause {
-    fn of(single: Duration, longest: Option<Duration>, bytes: u64, chunks: u64) -> ExpectedPause {
+    fn of(timed: &Timed, longest: Option<Duration>) -> ExpectedPause {
+        let Timed { took, again, bytes, chunks } = *timed;
+        let single = took + STOPPING;
         let limit = longest.filter(|longest| *longest < single);
         let stops = limit.map_or(1, |limit| {
-            let usable = limit.as_secs_f64() * USABLE;
-            (single.as_secs_f64() / usable).ceil() as u64
+            let usable = limit.mul_f64(USABLE);
+            let reading = usable.saturating_sub(STOPPING).max(usable / 4);
+            ((took + again).as_secs_f64() / reading.as_secs_f64()).ceil() as u64
         });
         ExpectedPause {
             single_stop_microseconds: single.as_micros() as u64,
@@ -207,7 +219,8 @@ mod tests {
     const LIMIT: Option<Duration> = Some(Duration::from_millis(20));
 
     fn pause(milliseconds: u64, longest: Option<Duration>) -> ExpectedPause {
-        ExpectedPause::of(Duration::from_millis(milliseconds), longest, 1 << 20, 1000)
+        let took = Duration::from_millis(milliseconds) - STOPPING;
+        ExpectedPause::of(&Timed { took, again: Duration::ZERO, bytes: 1 << 20, chunks: 1000 }, longest)
     }
 
     #[test]
@@ -225,6 +238,14 @@ mod tests {
             long.check().finding,
             "about 4 stops of at most 20 ms each, to read 1.00 MiB of 1,000 chunks; in one (--single-stop) about 60 ms"
         );
+    }
+
+    #[test]
+    fn what_is_read_again_and_each_stop_count() {
+        let [took, again] = [352, 78].map(Duration::from_millis);
+        let timed = Timed { took, again, bytes: 1 << 20, chunks: 1000 };
+        let stops = |limit| ExpectedPause::of(&timed, Some(Duration::from_millis(limit))).stops;
+        assert_eq!([5, 20, 1000].map(stops), [117, 25, 1]);
     }
 
     #[test]
