@@ -143,14 +143,14 @@ pub fn capture(
             cache.fill(caught);
             cache.fetch_unknown(memory);
         })?;
-        Ok((reading, cache.page_bytes()))
+        Ok((reading, cache.retire()))
     })?;
-    let (reading, page_bytes) = answer.map_err(|fault| SnapshotError::Memory { pid, fault })?;
+    let (reading, cache) = answer.map_err(|fault| SnapshotError::Memory { pid, fault })?;
     target.process.confirm()?;
     if !target.memory.is_current() {
         return Err(TargetError::Replaced(pid).into());
     }
-    Ok(Capture { reading, log, longest, bytes_read: plan.planned_bytes() + page_bytes })
+    Ok(Capture { reading, log, longest, bytes_read: plan.planned_bytes() + cache.page_bytes })
 }
 
 /// Which pages of some ranges are in memory; nothing is known where the kernel does not tell.
@@ -203,9 +203,9 @@ pub(super) fn rehearse(reader: &Reader<'_, LiveMemory>, target: &LiveTarget, lon
 /// Bytes of chunk headers and what lies beside them that are read in a second, at most.
 const FASTEST: f64 = 16e9;
 
-/// True if reading the chunks in one stop would take more than twice as long as a stop may: what is read at the end, anew,
+/// True if reading the chunks in one stop would take longer than a stop may: what is read at the end, anew,
 /// need not be caught before, and room for it is had once only.
 fn surely_takes_several<V>(heap: &HeapReading<V>, longest: Duration) -> bool {
     let chunks: usize = heap.regions.iter().flat_map(|region| &region.parts).map(Vec::len).sum();
-    chunks as f64 * LINE as f64 / FASTEST > 2.0 * longest.as_secs_f64()
+    chunks as f64 * LINE as f64 / FASTEST > longest.as_secs_f64()
 }

@@ -17,6 +17,12 @@ pub struct PageCache<M> {
     state: RefCell<State>,
 }
 
+/// What a [`PageCache`] held.
+#[derive(Debug)]
+pub(super) struct RetiredPages {
+    _state: State,
+}
+
 #[derive(Debug, Default)]
 struct State {
     slots: FxHashMap<u64, u32>,
@@ -46,6 +52,11 @@ impl<M: Memory> PageCache<M> {
     pub fn bytes(&self) -> u64 {
         let state = self.state.borrow();
         state.bytes.len() as u64 + state.forgotten
+    }
+
+    /// Ends reading, and leaves it to the caller when to give back what it held.
+    pub(super) fn retire(self) -> RetiredPages {
+        RetiredPages { _state: self.state.into_inner() }
     }
 
     /// Makes room for `pages` more pages and touches it, so that no page fault of ours falls into the stop.

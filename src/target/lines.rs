@@ -5,7 +5,7 @@
 //! stop the walk catches them from its buffers ([`LineCache::fill`]), and only the others are read on their own.
 
 use crate::addr::{Addr, AddrRange};
-use crate::target::cache::PageCache;
+use crate::target::cache::{PageCache, RetiredPages};
 use crate::target::caught::{Bytes, CaughtLines, LINE};
 use crate::target::live::MAX_RANGES;
 use crate::target::memory::{Fault, Memory};
@@ -153,6 +153,21 @@ impl<M: Memory> LineCache<M> {
     pub fn page_bytes(&self) -> u64 {
         self.pages.bytes()
     }
+
+    /// Ends reading. What it held is for the caller to drop when there is time: for the kernel to take back tens of megabytes
+    /// takes as long as to read thousands of chunks.
+    pub fn retire(self) -> RetiredCache {
+        RetiredCache { page_bytes: self.page_bytes(), _lines: self.lines.into_inner(), _pages: self.pages.retire() }
+    }
+}
+
+/// What a [`LineCache`] held.
+#[derive(Debug)]
+pub struct RetiredCache {
+    /// Bytes that were read apart from the lines.
+    pub page_bytes: u64,
+    _lines: WantedLines,
+    _pages: RetiredPages,
 }
 
 /// The ranges that these lines make up, neighbours being one: each range costs the kernel as much as a hundred bytes do.

@@ -100,8 +100,10 @@ pub fn read_stopped<R>(
         let keeper = Keeper { pid: memory.pid(), limits, gate: &gate, word };
         let keeper = std::thread::Builder::new().spawn_scoped(scope, move || keeper.run(&ready))?;
         let answer = is_ready.recv().ok().map(|()| {
-            let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
+            // Before the starter, and so dropped after it: on a busy machine, who is not urgent any more waits for milliseconds
+            // before the word that the target may go is said.
             let _urgency = Urgency::begin(Rank::Reader);
+            let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
             work(&StoppedMemory { memory, gate: &gate, starter: &starter })
         });
         let log = keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
