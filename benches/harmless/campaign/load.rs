@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 
 const REST: Duration = Duration::from_millis(3);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Then the next connection is made: nginx ends one after a million requests (`keepalive_requests` of the fixtures), to which half
+/// an hour comes.
+const REQUESTS_OF_A_CONNECTION: u64 = 100_000;
 const PATHS: [&str; 2] = ["/small", "/files/small.txt"];
 
-/// Requests on one connection, one after the other, until this is dropped.
+/// Requests one after the other, on connections that stay, until this is dropped.
 pub(crate) struct Load {
     over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -26,11 +29,16 @@ impl Load {
         let mut stream = connect(port)?;
         let (ends, counts) = (over.clone(), answered.clone());
         let client = std::thread::spawn(move || {
+            let mut left = REQUESTS_OF_A_CONNECTION;
             while !ends.load(Ordering::Relaxed) {
+                if left == 0 {
+                    (stream, left) = (connect(port)?, REQUESTS_OF_A_CONNECTION);
+                }
                 for path in PATHS {
                     request(&mut stream, path, "keep-alive")?;
                     counts.fetch_add(1, Ordering::Relaxed);
                 }
+                left = left.saturating_sub(PATHS.len() as u64);
                 std::thread::sleep(REST);
             }
             Ok(())

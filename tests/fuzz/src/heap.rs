@@ -47,9 +47,10 @@ pub fn walk(core: &Core, layout: &MallocLayout) {
         threads_now: &|| None,
     };
     let scanner = || PoolScanner::new(&POOLS, core.page_size());
-    if let Some(reading) = read(&source, &Rehearsal::default(), &scanner) {
+    if let Some(mut reading) = read(&source, &Rehearsal::default(), &scanner) {
+        reading.add_likely_caches(source.chase, source.layout);
         // The plan for several threads cuts the heap into pieces; one thread walks them all.
-        let plan = Rehearsal::of(&reading, scanner().wanted(), &[], 2);
+        let plan = Rehearsal::of(&reading, scanner().wanted(), &[], reading.freed.lines(), 2);
         settle(&source, reading);
         if let Some(reading) = read(&source, &plan, &scanner) {
             settle(&source, reading);
