@@ -50,7 +50,7 @@ pub struct Comparison {
     pub held_up: u64,
 }
 
-/// Takes a snapshot and compares it.
+/// Takes a snapshot and compares it. The program rests afterwards, until the next one is taken.
 ///
 /// # Errors
 /// What [`take`] says, and when the program's logs cannot be read.
@@ -58,9 +58,11 @@ pub fn compare(churn: &mut Churn, max_pause: Option<Duration>) -> Result<Compari
     let options =
         Options { debug: SearchOptions::from_environment(), with_chunks: true, max_pause, ..Options::default() };
     let (pid, held_up) = (churn.pid() as i32, churn.held_up());
+    churn.resume()?;
     let watch = Watch::over(churn);
     let snapshot = take(pid, &options, &watch)?;
     let Witnessed { times, lives, changes } = watch.witnessed()?;
+    churn.pause()?;
     let (mut found, tcaches) = in_use(&snapshot)?;
     let mut in_use = Tally::default();
     found.keys().for_each(|(_, size)| in_use.add(*size));
