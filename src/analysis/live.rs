@@ -54,9 +54,9 @@ pub fn prepare_process(
 ) -> Result<LiveTarget, SnapshotError> {
     let pid = process.pid;
     progress.step("reading its mappings");
-    let memory = LiveMemory::open(pid).map_err(|error| refused(pid, &process, error))?;
+    let open = |what, source| not_opened(&process, what, source);
+    let memory = LiveMemory::open(pid).map_err(|error| open("memory", error))?;
     let maps = Maps::read(pid).map_err(|error| TargetError::from_proc(pid, "smaps", error))?;
-    let open = |what, source| SnapshotError::Open { pid, what, source };
     let binary = open_executable(pid, &maps).map_err(|error| open("binary", error))?;
     let library = open_library(pid, &maps, is_glibc).map_err(|error| open("C library", error))?;
     progress.step("reading debug info");
@@ -124,13 +124,51 @@ fn root_of(pid: i32) -> Option<PathBuf> {
     (!shares_root).then(|| format!("/proc/{pid}/root").into())
 }
 
-fn refused(pid: i32, process: &Process, error: std::io::Error) -> SnapshotError {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => TargetError::Exited(pid).into(),
-        std::io::ErrorKind::PermissionDenied => {
+/// Why a file of the process could not be opened. Of a process that ends meanwhile its memory is "no such process" and its
+/// binary and libraries are "no such file", which would send its reader to look for the file: that it ended is what is said.
+fn not_opened(process: &Process, what: &'static str, source: std::io::Error) -> SnapshotError {
+    let pid = process.pid;
+    match (process.confirm(), what, source.kind()) {
+        (Err(ended), ..) => ended.into(),
+        (Ok(()), ..) if !has_memory(pid) => TargetError::Exited(pid).into(),
+        (Ok(()), "memory", std::io::ErrorKind::PermissionDenied) => {
             TargetError::NoPermission { pid, name: process.name.clone(), refusal: crate::target::access::explain(pid) }
                 .into()
         }
-        _ => SnapshotError::Open { pid, what: "memory", source: error },
+        (Ok(()), ..) => SnapshotError::Open { pid, what, source },
+    }
+}
+
+/// Whether a process still has memory: on its way out it gives that back before it becomes a zombie, and `/proc/PID/exe`
+/// is no link from then on (Linux 6.1 fs/proc/base.c `proc_exe_link`).
+fn has_memory(pid: i32) -> bool {
+    let link = std::fs::read_link(format!("/proc/{pid}/exe"));
+    !link.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::Silent;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    #[test]
+    fn a_process_that_ends_while_it_is_opened_has_exited() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = Process::find(child.id() as i32).unwrap();
+        drop(child.stdin.take());
+        let unreaped = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            !has_memory(process.pid)
+        });
+        assert!(unreaped, "cat ends with its input");
+        for what in ["memory", "binary"] {
+            let error = not_opened(&process, what, std::io::ErrorKind::NotFound.into());
+            assert!(matches!(error, SnapshotError::Target(TargetError::Exited(_))), "{error}");
+        }
+        let prepared = prepare_process(process, &Options::default(), &KnownFiles::default(), &Silent);
+        assert!(matches!(prepared, Err(SnapshotError::Target(TargetError::Exited(_)))));
+        child.wait().unwrap();
     }
 }
