@@ -292,7 +292,7 @@ fn add_names(owners: &mut [OwnerSummary], attribution: &Attribution) {
     }
 }
 
-fn pool_check(attribution: &Attribution, problems: Vec<String>) -> PoolCheck {
+fn pool_check(attribution: &Attribution, unfinished: Vec<String>) -> PoolCheck {
     let is_led_to = |owned: &&OwnedPool| owned.named.as_ref().is_some_and(|named| named.trust != Trust::Signature);
     let both = attribution.pools.iter().filter(is_led_to).count() as u64;
     let unnamed = attribution.pools.iter().filter(|owned| !is_led_to(owned));
@@ -306,7 +306,8 @@ fn pool_check(attribution: &Attribution, problems: Vec<String>) -> PoolCheck {
             .map(|named| (HexAddr(named.pool.0), named.path.clone()))
             .collect(),
         only_by_signature: unnamed.map(|owned| HexAddr(owned.pool.address.0)).collect(),
-        problems: attribution.problems.iter().cloned().chain(problems).collect(),
+        problems: attribution.problems.clone(),
+        unfinished,
     }
 }
 

@@ -139,10 +139,7 @@ pub fn capture(
         let threads_now = || memory.threads().ok();
         let reader = Reader::new(memory, prepared, glibc, &pagemap, &maps_now, &threads_now);
         let source = reader.source(maps, &threads, &cache, &lines);
-        let reading = reader.read(&source, &plan, workspace, |caught| {
-            cache.fill(caught);
-            cache.fetch_unknown(memory);
-        })?;
+        let reading = reader.read(&source, &plan, workspace, |lines| cache.take(lines, memory))?;
         Ok((reading, cache.retire()))
     })?;
     let (reading, cache) = answer.map_err(|fault| SnapshotError::Memory { pid, fault })?;

@@ -11,9 +11,9 @@ use crate::nginx::layout::PoolLayout;
 use crate::nginx::owner::{Stopped, Trust};
 use crate::nginx::pool::{PoolLists, read_lists};
 use crate::nginx::scan::PoolScanner;
-use crate::target::caught::CaughtLines;
+use crate::target::lines::Lines;
 use crate::target::maps::Maps;
-use crate::target::memory::{Fault, Memory};
+use crate::target::memory::{Fault, Memory, Moment};
 use rustc_hash::FxHashMap;
 
 /// Everything read in one go.
@@ -27,6 +27,9 @@ pub struct Reading {
     /// What the finders could not find, one sentence each.
     pub problems: Vec<String>,
 }
+
+/// How often owners are looked for again where lists and trees of nginx have changed while they were followed.
+const RETRIES: usize = 3;
 
 /// What is read with.
 pub struct Reader<'a, B> {
@@ -84,7 +87,7 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
         }
     }
 
-    /// Reads everything.
+    /// Reads everything. `take_lines` is told of lines that `source` wants.
     ///
     /// # Errors
     /// A [`Fault`] if malloc's own variables cannot be read.
@@ -93,22 +96,50 @@ impl<'a, B: Memory + Sync> Reader<'a, B> {
         source: &Source<'_, B, C>,
         plan: &Rehearsal,
         workspace: Workspace<PoolScanner>,
-        on_caught: impl FnOnce(Vec<CaughtLines>),
+        mut take_lines: impl FnMut(Lines),
     ) -> Result<Reading, Fault> {
-        let heap = read_heap(source, plan, workspace, &|| self.scanner(), on_caught)?;
-        Ok(self.read_owners(source, heap))
+        let began = self.memory.moment();
+        let heap = read_heap(source, plan, workspace, &|| self.scanner(), |caught| take_lines(Lines::Caught(caught)))?;
+        let mended = heap.mended_ranges();
+        if !mended.is_empty() {
+            take_lines(Lines::Changed(mended));
+        }
+        Ok(self.read_owners(source.chase, heap, began, take_lines))
     }
 
     /// Reads what can be read of a process whose malloc's books are missing: the brk heap, which lies at `heap`.
     pub fn read_without_books<C: Memory>(&self, source: &Source<'_, B, C>, heap: AddrRange) -> Reading {
-        self.read_owners(source, read_without_books(source, heap, &|| self.scanner()))
+        self.read_owners(source.chase, read_without_books(source, heap, &|| self.scanner()), self.memory.moment(), drop)
     }
 
-    fn read_owners<C: Memory>(&self, source: &Source<'_, B, C>, heap: HeapReading<PoolScanner>) -> Reading {
+    /// `began` is the moment at which it was begun to read.
+    fn read_owners(
+        &self,
+        cache: &impl Memory,
+        heap: HeapReading<PoolScanner>,
+        began: Moment,
+        mut take_lines: impl FnMut(Lines),
+    ) -> Reading {
         let mut reading = Reading { heap, lists: FxHashMap::default(), found: Found::default(), problems: Vec::new() };
-        if let Some(nginx) = self.nginx {
-            self.read_lists(source.chase, &mut reading);
-            self.find_owners(nginx, source.chase, &mut reading);
+        let Some(nginx) = self.nginx else { return reading };
+        self.read_lists(cache, &mut reading);
+        self.find_owners(nginx, cache, &mut reading);
+        for _ in 0..RETRIES {
+            // What could be read in one stop is what it is.
+            if reading.problems.is_empty() || self.memory.latest_moment() == began {
+                break;
+            }
+            take_lines(Lines::Outdated);
+            self.memory.next_moment();
+            take_lines(Lines::Changed(Vec::new()));
+            let before = (std::mem::take(&mut reading.found), std::mem::take(&mut reading.problems));
+            self.find_owners(nginx, cache, &mut reading);
+            if reading.problems == before.1 {
+                break;
+            }
+            if reading.problems.len() > before.1.len() {
+                (reading.found, reading.problems) = before;
+            }
         }
         reading
     }

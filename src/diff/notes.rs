@@ -36,8 +36,13 @@ fn of_one(which: &str, snapshot: &Snapshot) -> Vec<String> {
             (coverage.clamp(0.0, 1.0) * 10_000.0).floor() / 100.0
         ));
     }
-    let books = snapshot.books.as_ref().map_or(0, |books| books.problems.len());
-    let problems = (books + snapshot.pool_check.problems.len() + snapshot.pool_check.only_by_name.len()) as u64;
+    let problems = snapshot.disagreements();
+    if snapshot.changed_meanwhile() > 0 {
+        notes.push(format!(
+            "the {which} snapshot was read in several stops, between which {} changed",
+            counted(snapshot.changed_meanwhile(), "thing about pools")
+        ));
+    }
     if problems > 0 {
         notes.push(format!(
             "the {which} snapshot has {}: poolscope report shows what does not agree",

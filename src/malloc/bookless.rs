@@ -6,6 +6,7 @@
 use super::arena::{Arena, Par};
 use super::chunk::ChunkState;
 use super::lists::FreedLists;
+use super::mend::Mended;
 use super::read::{HeapReading, RegionReading, Source};
 use super::region::main_piece;
 use super::rehearsal::{Rehearsal, Workspace};
@@ -33,6 +34,7 @@ where
         mmapped: Vec::new(),
         freed: FreedLists::default(),
         seams: Seams::default(),
+        mended: Mended::default(),
         visitors: Vec::new(),
         caught: Vec::new(),
         problems: Vec::new(),

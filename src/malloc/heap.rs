@@ -5,9 +5,10 @@ use super::books::Books;
 use super::chunk::{Chunk, ChunkState};
 use super::lists::{FreedLists, Linking, Tcache};
 use super::mmapped::MmappedChunk;
+use super::patch::{self, Patch};
 use super::read::{HeapReading, RegionReading, end_of};
 use super::region::Region;
-use super::walk::FreeLinks;
+use super::walk::{FreeLinks, PayloadVisitor};
 use crate::addr::{Addr, AddrRange};
 
 /// A region and which of the chunks are its own.
@@ -73,13 +74,18 @@ impl HeapIndex<'_> {
 
 impl Heap {
     /// Makes a heap of what was read. The visitors go back to their owner.
-    pub fn settle<V>(reading: HeapReading<V>) -> (Heap, Vec<V>) {
-        let HeapReading { arenas, par, mut regions, mut mmapped, freed, visitors, mut problems, .. } = reading;
+    pub fn settle<V: PayloadVisitor>(reading: HeapReading<V>) -> (Heap, Vec<V>) {
+        let HeapReading {
+            arenas, par, mut regions, mut mmapped, freed, mut visitors, mut mended, mut problems, ..
+        } = reading;
         regions.sort_by_key(|region| region.region.chunks.start);
         mmapped.sort_by_key(|chunk| chunk.chunk.memory());
         let links_of = |region: &mut RegionReading| (region.region.arena, std::mem::take(&mut region.free_links));
-        let free_links: Vec<(usize, Vec<Vec<FreeLinks>>)> = regions.iter_mut().map(links_of).collect();
-        let (regions, chunks) = concatenate(regions);
+        let mut free_links: Vec<(usize, Vec<Vec<FreeLinks>>)> = regions.iter_mut().map(links_of).collect();
+        mended.patches.sort_by_key(|patch| patch.range.start);
+        let (regions, chunks) = concatenate(regions, &mended.patches);
+        let ranges: Vec<AddrRange> = mended.patches.iter().map(|patch| patch.range).collect();
+        visitors.iter_mut().take(mended.visitors_before).for_each(|visitor| visitor.forget_in(&ranges));
         let mut heap = Heap {
             arenas,
             par,
@@ -92,8 +98,26 @@ impl Heap {
         };
         heap.mark_freed(&freed, &mut problems);
         heap.tcaches = freed.tcaches;
+        if let Some(bins) = mended.bins {
+            free_links = heap.confirmed(&bins);
+        }
         heap.books = Books::reconcile(&heap, &free_links, problems);
         (heap, visitors)
+    }
+
+    /// What bins hold, by the arenas whose regions it lies in, as far as it is a free chunk.
+    fn confirmed(&self, bins: &[FreeLinks]) -> Vec<(usize, Vec<Vec<FreeLinks>>)> {
+        let is_free = |links: &&FreeLinks| {
+            let place = self.chunks.binary_search_by_key(&links.memory, |chunk| chunk.memory());
+            let chunk = place.ok().and_then(|place| self.chunks.get(place));
+            chunk.is_some_and(|chunk| chunk.state() == ChunkState::Free && chunk.size() == links.size)
+        };
+        let of_region = |region: &SettledRegion| {
+            let place = |end: Addr| bins.partition_point(|links| links.memory < end);
+            let inside = bins.get(place(region.walked.start)..place(region.walked.end)).unwrap_or_default();
+            (region.region.arena, vec![inside.iter().filter(is_free).copied().collect()])
+        };
+        self.regions.iter().map(of_region).collect()
     }
 
     /// The chunk with that user memory, of the arenas or mapped.
@@ -197,27 +221,30 @@ impl Heap {
     }
 }
 
-/// Puts the parts of all regions together, in the order of the regions.
-fn concatenate(mut regions: Vec<RegionReading>) -> (Vec<SettledRegion>, Vec<Chunk>) {
-    let spans: Vec<(AddrRange, usize)> = regions
-        .iter()
-        .map(|region| {
-            let walked = AddrRange::new(region.region.chunks.start, end_of(region));
-            (walked, region.parts.iter().map(Vec::len).sum())
-        })
-        .collect();
-    let total: usize = spans.iter().map(|(_, count)| count).sum();
+/// Puts the parts of all regions together, in the order of the regions, and patches in address order into them.
+fn concatenate(mut regions: Vec<RegionReading>, patches: &[Patch]) -> (Vec<SettledRegion>, Vec<Chunk>) {
+    let counts: Vec<usize> = regions.iter().map(|region| region.parts.iter().map(Vec::len).sum()).collect();
+    let spans: Vec<AddrRange> =
+        regions.iter().map(|region| AddrRange::new(region.region.chunks.start, end_of(region))).collect();
     let mut parts = regions.iter_mut().flat_map(|region| std::mem::take(&mut region.parts));
     // Chunks may be most of our memory. The first part, mostly the brk heap, is made longer where it lies, and each further
     // one is let go as soon as it is copied: at no time is there a second copy of all.
     let mut chunks = parts.next().unwrap_or_default();
-    chunks.reserve_exact(total.saturating_sub(chunks.len()));
+    chunks.reserve_exact(counts.iter().sum::<usize>().saturating_sub(chunks.len()));
     parts.for_each(|part| chunks.extend_from_slice(&part));
     let mut first = 0;
-    let settle = |(region, (walked, count)): (RegionReading, (AddrRange, usize))| {
+    let mut settled = Vec::with_capacity(regions.len());
+    for ((region, walked), count) in regions.into_iter().zip(spans).zip(counts) {
         let chunks = first..first + count;
         first = chunks.end;
-        SettledRegion { region: region.region, walked, chunks }
-    };
-    (regions.into_iter().zip(spans).map(settle).collect(), chunks)
+        settled.push(SettledRegion { region: region.region, walked, chunks });
+    }
+    if !patches.is_empty() {
+        patch::apply(patches, &mut chunks);
+        for region in &mut settled {
+            let place = |end: Addr| chunks.partition_point(|chunk| chunk.start() < end);
+            region.chunks = place(region.walked.start)..place(region.walked.end);
+        }
+    }
+    (settled, chunks)
 }

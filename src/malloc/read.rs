@@ -5,10 +5,11 @@
 
 use super::anonymous::read_anonymous;
 use super::arena::{Arena, Par, read_arenas};
-use super::catch_up::{FRESH_CACHE, catch_up};
+use super::catch_up::catch_up;
 use super::chunk::Chunk;
 use super::layout::MallocLayout;
 use super::lists::{FreedLists, read_freed_lists};
+use super::mend::Mended;
 use super::mmapped::MmappedChunk;
 use super::region::{Region, heaps, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
@@ -17,9 +18,7 @@ use super::stretches::sweep_regions;
 use super::tls::{FoundCaches, find_tcaches, likely_caches};
 use super::walk::{FreeLinks, PayloadVisitor, Walk, WalkEnd};
 use crate::addr::{Addr, AddrRange};
-use crate::target::cache::PageCache;
 use crate::target::caught::CaughtLines;
-use crate::target::lines::LineCache;
 use crate::target::maps::Maps;
 use crate::target::memory::{Fault, Memory};
 use crate::target::pagemap::Pagemap;
@@ -140,6 +139,8 @@ pub struct HeapReading<V> {
     pub seams: Seams,
     /// What the visitors noted, in the order of `regions`, those of mapped chunks last.
     pub visitors: Vec<V>,
+    /// What was walked anew at the end.
+    pub(super) mended: Mended,
     /// Wanted lines that came by and were not handed on yet.
     pub(super) caught: Vec<CaughtLines>,
     /// One sentence for each thing that was not as it must be.
@@ -147,6 +148,11 @@ pub struct HeapReading<V> {
 }
 
 impl<V> HeapReading<V> {
+    /// Where it was walked anew at the end: what was read there before is of an earlier moment.
+    pub fn mended_ranges(&self) -> Vec<AddrRange> {
+        self.mended.patches.iter().map(|patch| patch.range).collect()
+    }
+
     /// Adds what probably are thread caches, and what they hold. For a rehearsal only: it does not know where each thread's is,
     /// and to have seen too much does no harm.
     pub fn add_likely_caches(&mut self, memory: &impl Memory, layout: &MallocLayout) {
@@ -195,6 +201,7 @@ where
         mmapped: Vec::new(),
         freed: FreedLists::default(),
         seams: Seams::default(),
+        mended: Mended::default(),
         visitors: Vec::new(),
         caught: Vec::new(),
         problems: ring.into_iter().collect(),
@@ -202,34 +209,18 @@ where
     let regions = known_regions(source, rehearsal, &mut reading);
     sweep_regions(source, rehearsal, regions, &mut workspace, make_visitor, &mut reading);
     on_caught(std::mem::take(&mut reading.caught));
-    if source.bulk.moment() == began {
-        read_rest(source, rehearsal, make_visitor, &mut reading);
+    let problems = reading.problems.len();
+    if source.bulk.latest_moment() == began {
+        read_lists(source, &mut reading);
+    }
+    if source.bulk.latest_moment() == began {
+        read_anonymous(source, rehearsal, make_visitor, &mut reading);
     } else {
-        let maps = catch_up(source, rehearsal, make_visitor, &mut reading)?;
-        // What was kept of free lists is of an earlier moment, and so are the threads whose caches are looked for.
-        let chase = PageCache::new(source.bulk, source.page_size, FRESH_CACHE);
-        let chase = LineCache::new(chase, workspace.take_lists());
-        chase.fetch_unknown(source.bulk);
-        let threads = (source.threads_now)();
-        let threads = threads.as_deref().unwrap_or(source.threads);
-        read_rest(&source.with(&maps, threads, &chase), rehearsal, make_visitor, &mut reading);
+        reading.problems.truncate(problems);
+        catch_up(source, rehearsal, workspace.take_lists(), make_visitor, &mut reading)?;
     }
     reading.note_breaks();
     Ok(reading)
-}
-
-fn read_rest<B, C, V>(
-    source: &Source<'_, B, C>,
-    rehearsal: &Rehearsal,
-    make_visitor: &impl Fn() -> V,
-    reading: &mut HeapReading<V>,
-) where
-    B: Memory + Sync,
-    C: Memory,
-    V: PayloadVisitor,
-{
-    read_anonymous(source, rehearsal, make_visitor, reading);
-    read_lists(source, reading);
 }
 
 /// Regions that follow from the arenas, and those of the main arena that the rehearsal found.
@@ -263,7 +254,8 @@ pub(super) fn end_of(region: &RegionReading) -> Addr {
     }
 }
 
-fn read_lists<B, C: Memory, V>(source: &Source<'_, B, C>, reading: &mut HeapReading<V>) {
+/// Thread caches and fastbins.
+pub(super) fn read_lists<B, C: Memory, V>(source: &Source<'_, B, C>, reading: &mut HeapReading<V>) {
     let layout = source.layout.tcache.as_ref();
     let found = match (layout, source.roots.tcache_offset) {
         (Some(layout), Some(offset)) => find_tcaches(source.chase, layout, offset, source.threads),

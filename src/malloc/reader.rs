@@ -160,9 +160,11 @@ pub struct PlannedReader<'a, M> {
     /// Nothing beyond this is read: what follows a heap may not be mapped.
     limit: Addr,
     buffer: Vec<u8>,
-    /// What the buffer holds: ranges and where each starts in it.
+    /// What the buffer holds of the plan: ranges, in address order, and where each starts in it.
     loaded: Vec<(AddrRange, usize)>,
     current: usize,
+    /// What it holds besides, behind them: the planned ranges that come after an unforeseen header are still wanted.
+    unforeseen: Option<AddrRange>,
     /// The length of the next window without a plan, and the address from which on it would follow the latest one.
     window: u64,
     window_end: Addr,
@@ -186,6 +188,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
             buffer,
             loaded: Vec::new(),
             current: 0,
+            unforeseen: None,
             window: SMALLEST_WINDOW / 2,
             window_end: Addr::NULL,
             wanted: &[],
@@ -225,14 +228,17 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         if length == 0 {
             return Err(Fault::Unmapped(address).into());
         }
-        if !self.seek(address, length) {
-            let moment = self.load(address, length)?;
-            if self.moment.replace(moment).is_some_and(|latest| latest != moment) {
-                self.start_anew();
-                return Err(ReadError::Moved);
+        let (range, offset) = match self.seek(address, length) {
+            Some(place) => place,
+            None => {
+                let moment = self.load(address, length)?;
+                if self.moment.replace(moment).is_some_and(|latest| latest != moment) {
+                    self.start_anew();
+                    return Err(ReadError::Moved);
+                }
+                self.seek(address, length).ok_or(Fault::Unmapped(address))?
             }
-        }
-        let (range, offset) = self.loaded[self.current];
+        };
         let from = offset + (address.0 - range.start.0) as usize;
         Ok(&self.buffer[from..offset + range.len() as usize])
     }
@@ -240,24 +246,37 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
     /// Forgets what it holds.
     fn start_anew(&mut self) {
         self.plan = self.whole_plan;
-        self.loaded.clear();
-        self.current = 0;
+        self.forget();
         // Chunks lie there, as they did before.
         self.window = LARGEST_WINDOW;
     }
 
-    /// Makes the loaded range that holds all the bytes the current one.
-    fn seek(&mut self, address: Addr, length: u64) -> bool {
-        while let Some((range, _)) = self.loaded.get(self.current) {
-            if range.contains_bytes(address, length) {
-                return true;
+    fn forget(&mut self) {
+        self.loaded.clear();
+        self.current = 0;
+        self.unforeseen = None;
+    }
+
+    /// The loaded range that holds all the bytes, and where it starts in the buffer.
+    fn seek(&mut self, address: Addr, length: u64) -> Option<(AddrRange, usize)> {
+        if let Some(range) = self.unforeseen.filter(|range| range.contains_bytes(address, length)) {
+            return Some((range, self.planned_end()));
+        }
+        while let Some(place) = self.loaded.get(self.current) {
+            if place.0.contains_bytes(address, length) {
+                return Some(*place);
             }
-            if address < range.start {
-                return false;
+            if address < place.0.start {
+                return None;
             }
             self.current += 1;
         }
-        false
+        None
+    }
+
+    /// Where in the buffer the planned ranges end.
+    fn planned_end(&self) -> usize {
+        self.loaded.last().map_or(0, |(range, offset)| offset + range.len() as usize)
     }
 
     fn load(&mut self, address: Addr, length: u64) -> Result<Moment, Fault> {
@@ -269,7 +288,8 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         {
             return Ok(moment);
         }
-        let follows = self.loaded.is_empty() || address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
+        let is_first = self.loaded.is_empty() && self.unforeseen.is_none();
+        let follows = is_first || address.0.abs_diff(self.window_end.0) <= SMALLEST_WINDOW;
         self.window = if follows { (self.window * 2).min(LARGEST_WINDOW) } else { SMALLEST_WINDOW };
         let window = length.max(self.window);
         self.window_end = address + window;
@@ -286,8 +306,7 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
         let (batch, rest) = self.plan.split_at(count);
         let batch: Vec<AddrRange> =
             batch.iter().map(|run| AddrRange::new(run.start, run.end.min(self.limit))).collect();
-        self.loaded.clear();
-        self.current = 0;
+        self.forget();
         let mut offset = 0;
         for range in &batch {
             self.loaded.push((*range, offset));
@@ -317,14 +336,14 @@ impl<'a, M: Memory> PlannedReader<'a, M> {
 
     fn load_window(&mut self, address: Addr, length: u64) -> Result<Moment, Fault> {
         let length = length.min(self.limit.0 - address.0) as usize;
-        if length > self.buffer.len() {
-            self.buffer.resize(length, 0);
+        let from = self.planned_end();
+        if from + length > self.buffer.len() {
+            self.buffer.resize(from + length, 0);
         }
-        self.loaded.clear();
-        self.current = 0;
+        self.unforeseen = None;
         let range = AddrRange::sized(address, length as u64);
-        let moment = self.memory.read_ranges_at(&[range], &mut self.buffer[..length])?;
-        self.loaded.push((range, 0));
+        let moment = self.memory.read_ranges_at(&[range], &mut self.buffer[from..from + length])?;
+        self.unforeseen = Some(range);
         Ok(moment)
     }
 }
@@ -334,7 +353,7 @@ mod tests {
     use super::*;
     use crate::target::cache::PageCache;
     use crate::target::image::Image;
-    use crate::target::lines::{LineCache, WantedLines};
+    use crate::target::lines::{LineCache, Lines, WantedLines};
     use std::cell::Cell;
 
     struct Counting<'a>(&'a Image, Cell<u64>, Cell<u64>);
@@ -422,7 +441,7 @@ mod tests {
         let (_, caught) = reader.finish();
         let known = WantedLines::new(lines.to_vec(), CaughtLines::default());
         let cache = LineCache::new(PageCache::new(Image::new(), 0x1000, 0x1000), known);
-        cache.fill([caught]);
+        cache.take(Lines::Caught(vec![caught]), &Image::new());
         let answers = lines.map(|line| cache.read_u64(line));
         assert!(matches!(answers, [Err(_), Ok(_), Ok(0), Err(_)]), "{answers:?}");
         assert_eq!(answers[1], image.read_u64(lines[1]));

@@ -17,10 +17,13 @@ use std::time::{Duration, Instant};
 pub struct Seams {
     /// How many such places there are.
     pub places: u64,
-    /// Chunks that were walked a second time there.
+    /// Chunks that were walked a second time there, or where something was mended.
     pub chunks: u64,
     /// Those of them that were no longer what they had been just before.
     pub changed: u64,
+    /// Pieces of the heap that were walked anew in the last stop, because malloc's lists of free chunks contradicted what was
+    /// found there.
+    pub mended: u64,
 }
 
 impl std::ops::AddAssign for Seams {
@@ -28,6 +31,7 @@ impl std::ops::AddAssign for Seams {
         self.places += other.places;
         self.chunks += other.chunks;
         self.changed += other.changed;
+        self.mended += other.mended;
     }
 }
 

@@ -24,6 +24,10 @@ pub trait PayloadVisitor: Send {
     /// it is to be forgotten.
     fn forget_from(&mut self, memory: Addr);
 
+    /// Called after the stop with ranges, in address order and apart from each other, of which another visitor has seen more
+    /// lately: what was noted of them is to be forgotten.
+    fn forget_in(&mut self, ranges: &[AddrRange]);
+
     /// How many chunks it has noted something of.
     fn noted(&self) -> usize {
         0
@@ -45,6 +49,8 @@ impl PayloadVisitor for NoVisitor {
     fn visit(&mut self, _memory: Addr, _usable: u64, _payload: &[u8]) {}
 
     fn forget_from(&mut self, _memory: Addr) {}
+
+    fn forget_in(&mut self, _ranges: &[AddrRange]) {}
 }
 
 /// The links of a free chunk, to be compared with the bins.

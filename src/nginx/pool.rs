@@ -81,7 +81,7 @@ impl<'a> Blocks<'a> {
     /// Notes and chunks are both in address order but for the order of regions: one pass over both is several times
     /// faster than looking each up.
     fn in_use(heap: &Heap, scanners: &'a [PoolScanner]) -> Blocks<'a> {
-        // Each scanner has seen one stretch, front to back.
+        // Each scanner has seen one stretch, front to back; one that has seen what was mended may have been all over the heap.
         let mut in_order: Vec<&PoolScanner> = scanners.iter().collect();
         in_order.sort_by_key(|scanner| scanner.blocks.first().map(|block| block.start));
         let count = scanners.iter().map(|scanner| scanner.blocks.len()).sum();

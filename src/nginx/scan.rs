@@ -4,7 +4,7 @@
 //! living one, and only the walk as a whole tells which chunks are in use.
 
 use super::layout::PoolLayout;
-use crate::addr::Addr;
+use crate::addr::{Addr, AddrRange};
 use crate::malloc::chunk::ALIGNMENT;
 use crate::malloc::walk::PayloadVisitor;
 use crate::target::memory::word_at;
@@ -120,6 +120,15 @@ impl PayloadVisitor for PoolScanner {
     fn forget_from(&mut self, memory: Addr) {
         self.blocks.truncate(self.blocks.partition_point(|block| block.start < memory));
         self.pools.truncate(self.pools.partition_point(|pool| pool.address < memory));
+    }
+
+    fn forget_in(&mut self, ranges: &[AddrRange]) {
+        let is_elsewhere = |memory: Addr| {
+            let before = ranges.partition_point(|range| range.start <= memory).checked_sub(1);
+            !before.and_then(|before| ranges.get(before)).is_some_and(|range| range.contains(memory))
+        };
+        self.blocks.retain(|block| is_elsewhere(block.start));
+        self.pools.retain(|pool| is_elsewhere(pool.address));
     }
 }
 

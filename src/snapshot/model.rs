@@ -334,6 +334,8 @@ pub struct PoolCheck {
     pub only_by_signature: Vec<HexAddr>,
     /// One sentence for each contradiction within a pool, and for each chunk that two pools claim.
     pub problems: Vec<String>,
+    /// One sentence for each kind of owners that could not be looked through to the end.
+    pub unfinished: Vec<String>,
 }
 
 impl OwnerSummary {
@@ -375,10 +377,28 @@ impl Snapshot {
         owned.fold(0, |sum, owner| owner.bytes.saturating_add(sum))
     }
 
-    /// True if everything was read, every book reconciles, and every name led to a pool.
+    /// True if everything was read, every book reconciles, and every name led to a pool, unless it may have changed meanwhile.
     pub fn is_complete(&self) -> bool {
-        self.books.as_ref().is_some_and(Books::reconcile_exactly)
-            && self.pool_check.problems.is_empty()
-            && self.pool_check.only_by_name.is_empty()
+        self.books.is_some() && self.disagreements() == 0
+    }
+
+    /// How many things do not agree that must, and kinds of owners could not be looked through to the end.
+    pub fn disagreements(&self) -> u64 {
+        let books = self.books.as_ref().map_or(0, |books| books.problems.len());
+        (books + self.pool_check.unfinished.len()) as u64 + if self.took_several() { 0 } else { self.about_pools() }
+    }
+
+    /// How many things about pools do not agree because, or perhaps because, they were read in different stops.
+    pub fn changed_meanwhile(&self) -> u64 {
+        if self.took_several() { self.about_pools() } else { 0 }
+    }
+
+    fn about_pools(&self) -> u64 {
+        (self.pool_check.problems.len() + self.pool_check.only_by_name.len()) as u64
+    }
+
+    /// True if it was read in several stops.
+    pub fn took_several(&self) -> bool {
+        self.freeze.as_ref().is_some_and(|freeze| freeze.stops > 1)
     }
 }

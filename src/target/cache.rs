@@ -8,7 +8,8 @@ use std::cell::RefCell;
 /// The slot of a page that could not be read; asking again will not help while the target is stopped.
 const ABSENT: u32 = u32::MAX;
 
-/// Pages of `source`, kept once read. Not for use over memory that changes: what it knows is never read again.
+/// Pages of `source`, kept once read. Not for use over memory that changes, unless it is told
+/// to forget.
 #[derive(Debug)]
 pub struct PageCache<M> {
     source: M,
@@ -52,6 +53,11 @@ impl<M: Memory> PageCache<M> {
     pub fn bytes(&self) -> u64 {
         let state = self.state.borrow();
         state.bytes.len() as u64 + state.forgotten
+    }
+
+    /// Forgets all pages, because they may have changed.
+    pub(super) fn forget(&self) {
+        self.state.borrow_mut().start_anew();
     }
 
     /// Ends reading, and leaves it to the caller when to give back what it held.

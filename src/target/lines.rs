@@ -2,7 +2,7 @@
 //!
 //! Lists hang in blocks all over the heap: fetched page by page they would cost more than the whole walk. But the walk
 //! reads most of these pages anyway. The rehearsal tells which lines of 64 bytes were needed ([`LineRecorder`]); during the
-//! stop the walk catches them from its buffers ([`LineCache::fill`]), and only the others are read on their own.
+//! stop the walk catches them from its buffers ([`LineCache::take`]), and only the others are read on their own.
 
 use crate::addr::{Addr, AddrRange};
 use crate::target::cache::{PageCache, RetiredPages};
@@ -49,7 +49,19 @@ impl<M: Memory> Memory for LineRecorder<M> {
 /// Bytes in a group of lines: as many lines as a word has bits.
 const GROUP: u64 = LINE * u64::BITS as u64;
 
-/// Lines known from a rehearsal, over pages for all else. Not for use over memory that changes.
+/// What is new about lines that will be asked for.
+#[derive(Debug)]
+pub enum Lines {
+    /// These came by while the heap was read.
+    Caught(Vec<CaughtLines>),
+    /// What lies in these ranges has changed since it was read.
+    Changed(Vec<AddrRange>),
+    /// All are to be read again, at a later moment; nothing is read now.
+    Outdated,
+}
+
+/// Lines known from a rehearsal, over pages for all else. Not for use over memory that changes, unless it is
+/// told.
 #[derive(Debug)]
 pub struct LineCache<M> {
     pages: PageCache<M>,
@@ -112,6 +124,26 @@ impl<M: Memory> LineCache<M> {
         LineCache { pages, lines: RefCell::new(lines) }
     }
 
+    /// Takes what is new about the lines, and reads those from `memory` that are unknown then.
+    pub fn take(&self, lines: Lines, memory: &impl Memory) {
+        match lines {
+            Lines::Caught(caught) => self.fill(caught),
+            Lines::Changed(ranges) => self.forget_in(&ranges),
+            Lines::Outdated => return self.forget(),
+        }
+        self.fetch_unknown(memory);
+    }
+
+    fn forget_in(&self, ranges: &[AddrRange]) {
+        let lines = &mut *self.lines.borrow_mut();
+        for range in ranges {
+            let place = |end: Addr| lines.addresses.partition_point(|line| *line < end);
+            let places = place(range.start.align_down(LINE))..place(range.end);
+            lines.spots.get_mut(places).unwrap_or_default().fill(Spot::NONE);
+        }
+        self.pages.forget();
+    }
+
     /// The lines that are still unknown, with their places.
     fn unknown(&self) -> Vec<(usize, Addr)> {
         let lines = self.lines.borrow();
@@ -120,7 +152,7 @@ impl<M: Memory> LineCache<M> {
     }
 
     /// Takes lines that were caught.
-    pub fn fill(&self, caught: impl IntoIterator<Item = CaughtLines>) {
+    fn fill(&self, caught: impl IntoIterator<Item = CaughtLines>) {
         let lines = &mut *self.lines.borrow_mut();
         for caught in caught {
             let by = lines.caught.len() as u32;
@@ -137,16 +169,47 @@ impl<M: Memory> LineCache<M> {
     /// out when it is asked for.
     pub fn fetch_unknown(&self, memory: &impl Memory) {
         let unknown = self.unknown();
+        let ranges = joined(&unknown);
+        let mut left = ranges.as_slice();
         let mut bytes = Vec::new();
+        let mut unknown = unknown.into_iter().peekable();
         let mut caught = std::mem::take(&mut self.lines.borrow_mut().fetched);
-        for batch in unknown.chunks(MAX_RANGES) {
-            bytes.resize(batch.len() * LINE as usize, 0);
-            if memory.read_ranges(&joined(batch), &mut bytes).is_ok() {
-                let lines = bytes.as_chunks::<{ LINE as usize }>().0;
-                batch.iter().zip(lines).for_each(|((place, _), bytes)| caught.add(*place, *bytes));
+        while !left.is_empty() {
+            let mut length = 0;
+            let fitting = left.iter().take(MAX_RANGES).take_while(|range| {
+                length += range.len();
+                length <= BATCH
+            });
+            let (batch, rest) = left.split_at(fitting.count().max(1));
+            left = rest;
+            bytes.resize(batch.iter().map(|range| range.len() as usize).sum(), 0);
+            let is_there = memory.read_ranges(batch, &mut bytes).is_ok();
+            let mut from = 0;
+            for range in batch {
+                while let Some((place, line)) = unknown.next_if(|(_, line)| *line < range.end) {
+                    let at = from + (line.0 - range.start.0) as usize;
+                    if let Some(bytes) = bytes.get(at..).and_then(|rest| rest.first_chunk()).filter(|_| is_there) {
+                        caught.add(place, *bytes);
+                    }
+                }
+                from += range.len() as usize;
             }
         }
         self.fill([caught]);
+    }
+
+    /// Forgets all bytes, because they may have changed; which lines are wanted it still knows.
+    pub fn forget(&self) {
+        let lines = &mut *self.lines.borrow_mut();
+        lines.spots.fill(Spot::NONE);
+        // What is read next needs no new memory.
+        let room = lines.caught.drain(..).max_by_key(|caught| caught.lines.capacity());
+        if let Some(mut room) = room.filter(|room| room.lines.capacity() > lines.fetched.lines.capacity()) {
+            room.places.clear();
+            room.lines.clear();
+            lines.fetched = room;
+        }
+        self.pages.forget();
     }
 
     /// Bytes that were read apart from the lines.
@@ -170,12 +233,26 @@ pub struct RetiredCache {
     _pages: RetiredPages,
 }
 
-/// The ranges that these lines make up, neighbours being one: each range costs the kernel as much as a hundred bytes do.
+/// Bytes that are read at once, at most: what is under way when a stop is to end makes it longer.
+const BATCH: u64 = 256 * 1024;
+
+/// Lines of a page that are no further apart than this are read in one range, which costs the kernel as much as a kilobyte.
+const GAP: u64 = 1024;
+
+/// No machine has smaller pages. What lies between two lines of a page can be read if they can.
+const SMALLEST_PAGE: u64 = 4096;
+
+/// The ranges that these lines lie in.
 fn joined(lines: &[(usize, Addr)]) -> Vec<AddrRange> {
     let mut ranges: Vec<AddrRange> = Vec::with_capacity(lines.len());
     for (_, line) in lines {
+        let is_near = |last: &AddrRange| {
+            let page = (last.end - 1).align_down(SMALLEST_PAGE);
+            *line == last.end && last.len() < BATCH / 4
+                || *line <= last.end + GAP && line.align_down(SMALLEST_PAGE) == page
+        };
         match ranges.last_mut() {
-            Some(last) if last.end == *line => last.end = *line + LINE,
+            Some(last) if is_near(last) => last.end = *line + LINE,
             _ => ranges.push(AddrRange::sized(*line, LINE)),
         }
     }
@@ -292,10 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_fetched_as_one_range() {
+    fn lines_near_each_other_are_fetched_as_one_range() {
         let lines = [0x1000, 0x1040, 0x10c0, 0x1100].map(Addr);
         let ranges = joined(&lines.into_iter().enumerate().collect::<Vec<_>>());
-        assert_eq!(ranges, [AddrRange::new(Addr(0x1000), Addr(0x1080)), AddrRange::new(Addr(0x10c0), Addr(0x1140))]);
+        assert_eq!(ranges, [AddrRange::new(Addr(0x1000), Addr(0x1140))]);
+        // Far apart, and in another page that need not be there.
+        let lines = [0x1000, 0x1480, 0x1fc0, 0x2000, 0x2040, 0x3000].map(Addr);
+        let ranges = joined(&lines.into_iter().enumerate().collect::<Vec<_>>());
+        let expected = [(0x1000, 0x1040), (0x1480, 0x14c0), (0x1fc0, 0x2080), (0x3000, 0x3040)];
+        assert_eq!(ranges, expected.map(|(start, end)| AddrRange::new(Addr(start), Addr(end))));
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub trait Memory {
         Moment::default()
     }
 
+    /// The moment that the latest read belonged to; that of the next one if there was none.
+    fn latest_moment(&self) -> Moment {
+        self.moment()
+    }
+
+    /// Begins the next moment, if there will be one: for who needs as much time in one as there is.
+    fn next_moment(&self) {}
+
     /// The little-endian 64-bit word at `address`.
     fn read_u64(&self, address: Addr) -> Result<u64, Fault> {
         let mut bytes = [0; 8];
@@ -88,6 +96,14 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn moment(&self) -> Moment {
         (**self).moment()
+    }
+
+    fn latest_moment(&self) -> Moment {
+        (**self).latest_moment()
+    }
+
+    fn next_moment(&self) {
+        (**self).next_moment();
     }
 }
 

@@ -12,7 +12,7 @@ use super::place::{Judge, StopPlace};
 use super::registers::ThreadRegisters;
 use super::urgency::{Rank, Urgency};
 use crate::addr::{Addr, AddrRange};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -79,6 +79,9 @@ const BAD_STOPS_FOR: Duration = Duration::from_secs(3);
 /// in vain before the stop before.
 const SHORT_PATIENCE: Duration = Duration::from_millis(2);
 
+/// How often it is looked whether somebody wants to read, when the target has run for long enough.
+const LOOK_FOR_READERS: Duration = Duration::from_micros(200);
+
 /// How often a reader whose time is up looks whether the next stop has begun, before it waits for that in the kernel.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
 
@@ -104,7 +107,8 @@ pub fn read_stopped<R>(
             // before the word that the target may go is said.
             let _urgency = Urgency::begin(Rank::Reader);
             let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
-            work(&StoppedMemory { memory, gate: &gate, starter: &starter })
+            let is_one_stop = limits.longest.is_none();
+            work(&StoppedMemory { memory, gate: &gate, starter: &starter, is_one_stop })
         });
         let log = keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         // The keeper says that it is ready before anything that can fail.
@@ -129,6 +133,12 @@ struct Gate {
     window: RwLock<Window>,
     /// How many reads were let in.
     reads: AtomicU64,
+    /// How many readers are about to read, or wait until they can.
+    waiting: AtomicU32,
+    /// The moment at which one was let in latest.
+    latest: AtomicU32,
+    /// No read is let in at a moment before this one.
+    earliest: AtomicU32,
 }
 
 /// The time in which the target may be read.
@@ -154,12 +164,16 @@ impl Gate {
     /// Waits until the target stands still. It does so for as long as the guard lives.
     fn enter(&self) -> Result<RwLockReadGuard<'_, Window>, Fault> {
         loop {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
             let window = self.window.read().unwrap_or_else(PoisonError::into_inner);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
             if window.is_over {
                 return Err(Fault::Gone);
             }
-            if window.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            let is_early = window.moment.0 < self.earliest.load(Ordering::Relaxed);
+            if !is_early && window.deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 self.reads.fetch_add(1, Ordering::Relaxed);
+                self.latest.store(window.moment.0, Ordering::Relaxed);
                 return Ok(window);
             }
             drop(window);
@@ -178,12 +192,14 @@ pub struct StoppedMemory<'a> {
     memory: &'a LiveMemory,
     gate: &'a Gate,
     starter: &'a Starter,
+    /// True if no further stop follows the first one, however long it takes.
+    is_one_stop: bool,
 }
 
 /// Tells the keeper to begin, and by its end that the work is done.
 #[derive(Debug)]
 struct Starter {
-    sender: Sender<()>,
+    sender: Sender<Moment>,
     has_started: AtomicBool,
 }
 
@@ -191,7 +207,7 @@ impl StoppedMemory<'_> {
     fn enter(&self) -> Result<RwLockReadGuard<'_, Window>, Fault> {
         if !self.starter.has_started.swap(true, Ordering::Relaxed) {
             // If the keeper is gone, the gate says so.
-            let _ = self.starter.sender.send(());
+            let _ = self.starter.sender.send(Moment::default());
         }
         self.gate.enter()
     }
@@ -223,6 +239,22 @@ impl Memory for StoppedMemory<'_> {
     fn moment(&self) -> Moment {
         self.enter().map(|still| still.moment).unwrap_or_default()
     }
+
+    fn latest_moment(&self) -> Moment {
+        Moment(self.gate.latest.load(Ordering::Relaxed))
+    }
+
+    /// Ends the stop of the latest read and waits for the next one, unless all is read in one.
+    fn next_moment(&self) {
+        if self.is_one_stop {
+            return;
+        }
+        let latest = self.latest_moment();
+        self.gate.earliest.store(latest.0 + 1, Ordering::Relaxed);
+        // If the keeper is gone, the gate says so.
+        let _ = self.starter.sender.send(latest);
+        drop(self.enter());
+    }
 }
 
 /// Says at the end that there will be no further stop.
@@ -239,8 +271,9 @@ struct Keeper<'a> {
     pid: i32,
     limits: StopLimits<'a>,
     gate: &'a Gate,
-    /// One word is sent, to begin; the sender is dropped when the work is done, and also if it panics.
-    word: Receiver<()>,
+    /// One word is sent to begin, and the moment of each stop that is to end early; the sender is dropped when the work is done,
+    /// and also if it panics.
+    word: Receiver<Moment>,
 }
 
 impl Keeper<'_> {
@@ -289,7 +322,7 @@ impl Keeper<'_> {
                     is_used: false,
                     registers: Vec::new(),
                 });
-                gate.is_over = self.is_done_after((pause * REST).max(SHORTEST_REST));
+                gate.is_over = self.rest_after(pause);
                 continue;
             }
             (bad, trying_since) = (0, None);
@@ -302,7 +335,7 @@ impl Keeper<'_> {
             let reads = self.gate.reads.load(Ordering::Relaxed);
             let opened = Instant::now();
             drop(gate);
-            let is_done = self.wait(since);
+            let is_done = self.wait(since, Moment(moment.0 - 1));
             gate = self.gate.close();
             let still = opened..Instant::now();
             let pause = freeze.release();
@@ -317,7 +350,7 @@ impl Keeper<'_> {
                 outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });
                 break;
             }
-            gate.is_over = is_done || self.is_done_after((pause * REST).max(SHORTEST_REST));
+            gate.is_over = is_done || self.rest_after(pause);
         }
         gate.is_over = true;
         outcome.map(|()| log)
@@ -329,22 +362,36 @@ impl Keeper<'_> {
         self.limits.judge.is_some() && bad < BAD_STOPS && is_early
     }
 
-    /// Waits until the work is done or the time is up; true if the work is done.
-    fn wait(&self, since: Instant) -> bool {
-        match self.deadline(since) {
-            None => self.word.recv().is_err(),
-            Some(deadline) => self.is_done_after(deadline.saturating_duration_since(Instant::now())),
+    /// Lets the target run for a while after it has stood still for `pause`, and on until somebody wants to read; true if the
+    /// work is done.
+    fn rest_after(&self, pause: Duration) -> bool {
+        let end = Instant::now() + (pause * REST).max(SHORTEST_REST);
+        loop {
+            // A word to end a stop that has ended by itself is no reason to begin the next one early.
+            match self.word.recv_timeout(end.saturating_duration_since(Instant::now()).max(LOOK_FOR_READERS)) {
+                Err(RecvTimeoutError::Disconnected) => return true,
+                _ if Instant::now() >= end && self.gate.waiting.load(Ordering::SeqCst) > 0 => return false,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the work is done, the time is up, or the stop, which is that of `moment`, is to end; true if the work is done.
+    fn wait(&self, since: Instant, moment: Moment) -> bool {
+        let Some(deadline) = self.deadline(since) else { return self.word.recv().is_err() };
+        loop {
+            match self.word.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Disconnected) => return true,
+                // That of a stop which has ended by itself meanwhile.
+                Ok(of) if of != moment => {}
+                Ok(_) | Err(RecvTimeoutError::Timeout) => return false,
+            }
         }
     }
 
     /// When a stop that began at `since` has to end; `None` if it need not, or so late that no clock has it.
     fn deadline(&self, since: Instant) -> Option<Instant> {
         self.limits.longest.and_then(|longest| since.checked_add(longest - reserve(longest)))
-    }
-
-    /// True if the work is done before `time` is over.
-    fn is_done_after(&self, time: Duration) -> bool {
-        matches!(self.word.recv_timeout(time), Err(RecvTimeoutError::Disconnected))
     }
 
     /// Threads that stand still while others are brought to a good place must not use up the time for reading. Who was

@@ -3,16 +3,17 @@
 use super::glibcs::{all, glibc_2_36};
 use super::process::HeapImage;
 use super::reading::{assert_found, read_with, rehearse};
-use super::spec::{Cell, Spec, State, fast, free, in_use};
+use super::spec::{Cell, Spec, State, cached, fast, free, in_use};
 use poolscope::addr::{Addr, AddrRange};
-use poolscope::malloc::chunk::ChunkState;
+use poolscope::malloc::chunk::{Chunk, ChunkState};
 use poolscope::malloc::heap::Heap;
 use poolscope::malloc::read::HeapReading;
 use poolscope::malloc::rehearsal::Rehearsal;
 use poolscope::malloc::seam::Seams;
-use poolscope::malloc::walk::NoVisitor;
+use poolscope::malloc::walk::{NoVisitor, PayloadVisitor};
 use poolscope::target::image::Image;
 use poolscope::target::memory::{Fault, Memory, Moment};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A process that runs on after every so many reads, from one image to the next one, and stays at the last.
@@ -46,6 +47,15 @@ impl Memory for Running<'_> {
     fn read_ranges_at(&self, ranges: &[AddrRange], buffer: &mut [u8]) -> Result<Moment, Fault> {
         let (image, moment) = self.at(self.reads.fetch_add(1, Ordering::Relaxed));
         image.read_ranges(ranges, buffer).map(|()| moment)
+    }
+
+    fn latest_moment(&self) -> Moment {
+        self.at(self.reads.load(Ordering::Relaxed).saturating_sub(1)).1
+    }
+
+    fn next_moment(&self) {
+        let reads = self.reads.load(Ordering::Relaxed);
+        self.reads.store(reads.next_multiple_of(self.every), Ordering::Relaxed);
     }
 
     fn moment(&self) -> Moment {
@@ -180,6 +190,128 @@ fn chunks_that_are_merged_and_cut_anew_leave_no_gap_and_no_overlap() {
             let strange = heap.chunks.iter().filter(|chunk| !known(chunk)).count();
             assert!(strange <= 2 * (1 + seams.places as usize), "{strange} after {every} reads");
         }
+    }
+}
+
+/// Of groups of four chunks every so many are freed, handed out again, joined or cut. Headers in between are left as they were.
+fn changed(before: &[Cell], every: usize) -> Vec<Cell> {
+    let mut after = Vec::new();
+    for (number, four) in before.chunks(4).enumerate() {
+        let sizes: Vec<u64> = four.iter().map(|cell| cell.size).collect();
+        let whole: u64 = sizes.iter().sum();
+        match (number % every, number / every % 5) {
+            (0, 0) => after.extend(sizes.iter().map(|size| in_use(*size))),
+            (0, 1) => after.push(free(whole)),
+            (0, 2) => after.extend([in_use(whole - 64), free(64)]),
+            (0, 3) => after.extend([free(32), in_use(whole - 80), fast(48)]),
+            (0, _) => after.extend([cached(64), fast(32), in_use(whole - 96)]),
+            _ => after.extend_from_slice(four),
+        }
+    }
+    after
+}
+
+fn free_chunks(heap: &[Chunk]) -> Vec<Chunk> {
+    heap.iter().filter(|chunk| !chunk.state().is_in_use()).copied().collect()
+}
+
+/// Remembers which chunks it was shown.
+#[derive(Default)]
+struct Seen(Vec<Addr>);
+
+impl PayloadVisitor for Seen {
+    fn wanted(&self) -> u64 {
+        80
+    }
+
+    fn visit(&mut self, memory: Addr, _usable: u64, _payload: &[u8]) {
+        self.0.push(memory);
+    }
+
+    fn forget_from(&mut self, memory: Addr) {
+        self.0.retain(|seen| *seen < memory);
+    }
+
+    fn forget_in(&mut self, ranges: &[AddrRange]) {
+        self.0.retain(|seen| !ranges.iter().any(|range| range.contains(*seen)));
+    }
+}
+
+/// Chunks that may hold something of the program's, as they were shown to visitors.
+fn shown(heap: &[Chunk]) -> BTreeSet<Addr> {
+    let is_shown = |chunk: &&Chunk| !matches!(chunk.state(), ChunkState::Top | ChunkState::Fencepost);
+    heap.iter().filter(is_shown).map(|chunk| chunk.memory()).collect()
+}
+
+#[test]
+fn what_changed_meanwhile_is_mended_where_lists_of_free_chunks_tell() {
+    let cells = cells(100_000);
+    for glibc in all() {
+        for share in [400, 1501] {
+            let (before, mut after) = (heap_of(&glibc, &cells), heap_of(&glibc, &changed(&cells, share)));
+            leave_old_headers(&before, &mut after);
+            for (plan, threads) in [(Rehearsal::default(), 1), (rehearse(&before, 1), 1), (rehearse(&before, 2), 2)] {
+                let counted = Running::new(vec![&before.image], u64::MAX);
+                read(&before, &counted, &plan, threads);
+                let reads = counted.reads.load(Ordering::Relaxed);
+                for part in [10, 7, 9] {
+                    let every = reads * part / 11;
+                    let name = format!("one of {share} changed after {every} of {reads} reads by {threads}");
+                    let memory = Running::new(vec![&before.image, &after.image], every);
+                    let reading = read_with(&after, &memory, &plan, threads, &Seen::default).unwrap();
+                    let seams = reading.seams;
+                    let (heap, seen) = Heap::settle(reading);
+                    assert!(memory.latest_moment() > Moment(0), "{name}");
+                    assert_eq!(heap.books.problems, Vec::<String>::new(), "{name}");
+                    assert_eq!(free_chunks(&heap.chunks), free_chunks(&after.chunks), "{name}");
+                    assert_eq!(heap.books.coverage(), 1.0, "{name}");
+                    assert!(seams.mended > 0 && seams.changed > 0, "{name}");
+                    let seen: BTreeSet<Addr> = seen.into_iter().flat_map(|seen| seen.0).collect();
+                    assert!(seen == shown(&heap.chunks), "{name}");
+                }
+            }
+        }
+    }
+}
+
+/// Nothing but its size tells of a chunk that was freed, cut, and partly freed again into a list.
+#[test]
+fn a_listed_chunk_of_another_size_is_noticed() {
+    for glibc in all().into_iter().filter(|glibc| glibc.layout.tcache.is_some()) {
+        let whole: Vec<Cell> = (0..60_000).map(|n| in_use(0x100 + n % 5 * 16)).collect();
+        let cut = |(n, cell): (usize, &Cell)| match n % 10_000 {
+            // As many as a cache takes of one size.
+            5_000 => vec![cached(0x40), in_use(cell.size - 0x40)],
+            _ => vec![*cell],
+        };
+        let late: Vec<Cell> = whole.iter().enumerate().flat_map(cut).collect();
+        let (before, after) = (heap_of(&glibc, &whole), heap_of(&glibc, &late));
+        let plan = rehearse(&before, 1);
+        let counted = Running::new(vec![&before.image], u64::MAX);
+        read(&before, &counted, &plan, 1);
+        let every = counted.reads.load(Ordering::Relaxed) * 9 / 10;
+        let (heap, seams) = read(&after, &Running::new(vec![&before.image, &after.image], every), &plan, 1);
+        assert_found(&after, &heap);
+        assert_eq!(seams.mended, 6);
+    }
+}
+
+/// What cannot be followed to its end leaves what was walked, and what visitors saw of it.
+#[test]
+fn bins_that_contradict_themselves_are_not_mended_by() {
+    let cells = cells(20_000);
+    let before = heap_of(&glibc_2_36(), &cells);
+    let mut after = heap_of(&glibc_2_36(), &cells);
+    let free = after.chunks.iter().find(|chunk| chunk.state() == ChunkState::Free).unwrap();
+    assert!(after.image.write(free.start() + 24, &0x1230u64.to_le_bytes()));
+    let plan = rehearse(&before, 1);
+    for every in 12..30 {
+        let memory = Running::new(vec![&before.image, &after.image], every);
+        let reading = read_with(&after, &memory, &plan, 1, &Seen::default).unwrap();
+        let (heap, seen) = Heap::settle(reading);
+        let seen: BTreeSet<Addr> = seen.into_iter().flat_map(|seen| seen.0).collect();
+        assert!(seen == shown(&heap.chunks), "after {every} reads");
+        assert_eq!(heap.chunks.len(), before.chunks.len());
     }
 }
 

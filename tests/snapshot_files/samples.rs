@@ -90,7 +90,7 @@ pub fn random(seed: u64, pools: u64, chunks: Option<u64>) -> Snapshot {
             sum_microseconds: r.size(),
             elapsed_microseconds: r.size(),
             max_pause_microseconds: r.maybe(Random::size),
-            seams: Seams { places: r.size(), chunks: r.size(), changed: r.size() },
+            seams: Seams { places: r.size(), chunks: r.size(), changed: r.size(), mended: r.size() },
         }),
         limits: r.maybe(limits),
         layouts: Layouts { nginx: layout(r), glibc: layout(r) },
@@ -252,6 +252,7 @@ fn pool_check(r: &mut Random) -> PoolCheck {
         only_by_name: (0..r.below(3)).map(|_| (HexAddr(r.address()), r.text())).collect(),
         only_by_signature: (0..r.below(3)).map(|_| HexAddr(r.address())).collect(),
         problems: r.texts(),
+        unfinished: r.texts(),
     }
 }
 

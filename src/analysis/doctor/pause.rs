@@ -101,10 +101,7 @@ fn time_planned_read(
     let began = Instant::now();
     let maps = Maps::read_ranges(target.process.pid).ok();
     let source = reader.source(maps.as_ref().unwrap_or(&prepared.maps), &[], &cache, lines);
-    let reading = reader.read(&source, plan, workspace, |caught| {
-        cache.fill(caught);
-        cache.fetch_unknown(&target.memory);
-    })?;
+    let reading = reader.read(&source, plan, workspace, |lines| cache.take(lines, &target.memory))?;
     let took = began.elapsed();
     let chunks = reading.heap.regions.iter().flat_map(|region| &region.parts).map(|part| part.len() as u64).sum();
     let again = time_lists(&target.memory, prepared.page_size, plan.lists());

@@ -9,7 +9,7 @@ use crate::malloc::books::{ArenaBooks, Books};
 use crate::malloc::chunk::ChunkState;
 use crate::snapshot::chunks::{ArenaName, ChunkRow, ChunkTable};
 use crate::snapshot::explanation::Explanation;
-use crate::snapshot::model::{HexAddr, OwnerSummary, ProcessInfo};
+use crate::snapshot::model::{FreezeInfo, HexAddr, OwnerSummary, ProcessInfo};
 use crate::snapshot::pool::{PoolOwner, PoolRow};
 use crate::target::process::TargetError;
 use clap::Parser;
@@ -250,6 +250,12 @@ fn any_disagreement_makes_a_snapshot_incomplete() {
     assert!(shortcoming(&disagreeing).is_some());
     let mut disagreeing = snapshot(1);
     disagreeing.pool_check.only_by_name.push((HexAddr(1), "path".into()));
+    assert!(shortcoming(&disagreeing).is_some());
+    // Between two stops they may have become what they are.
+    disagreeing.pool_check.problems.push("a pool leads nowhere".into());
+    disagreeing.freeze = Some(FreezeInfo { stops: 2, ..FreezeInfo::default() });
+    assert_eq!((shortcoming(&disagreeing), disagreeing.changed_meanwhile()), (None, 2));
+    disagreeing.pool_check.unfinished.push("a tree has no end".into());
     assert!(shortcoming(&disagreeing).is_some());
     assert!(shortcoming(&Snapshot { coverage: None, books: None, ..snapshot(1) }).is_some());
     let blind = Snapshot { coverage: Some(0.5), ..stripped(1) };

@@ -1,6 +1,6 @@
 //! Who was looked at, for how long it stood still, and how far the report can be trusted.
 
-use super::{percent, problems};
+use super::percent;
 use crate::malloc::seam::Seams;
 use crate::report::scope::Scope;
 use crate::report::style::{Line, Look, Style};
@@ -145,13 +145,17 @@ fn coverage(snapshot: &Snapshot) -> String {
     let (Some(books), Some(coverage)) = (&snapshot.books, snapshot.coverage) else {
         return "coverage: none, the heap was not walked (see Notes)".to_owned();
     };
-    let disagreements = problems::count(snapshot);
-    let is_one_moment = snapshot.freeze.as_ref().is_none_or(|freeze| freeze.stops <= 1);
+    let disagreements = snapshot.disagreements();
     let verdict = match (books.problems.len(), disagreements) {
-        (1.., _) if !is_one_moment => {
+        (1.., _) if snapshot.took_several() => {
             format!("{}, as some of it changed between stops (at the end)", counted(disagreements, "disagreement"))
         }
-        (0, 0) => "books reconcile".to_owned(),
+        (0, 0) => match snapshot.changed_meanwhile() {
+            0 => "books reconcile".to_owned(),
+            changes => {
+                format!("books reconcile, {} about pools between stops (at the end)", counted(changes, "change"))
+            }
+        },
         (0, pools) => format!("books reconcile, {} about pools (at the end)", counted(pools, "disagreement")),
         _ => format!("{} (at the end)", counted(disagreements, "disagreement")),
     };
@@ -181,7 +185,8 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::model::{CONTRADICTED, SEVERAL_MOMENTS};
+    use crate::malloc::books::Books;
+    use crate::snapshot::model::{CONTRADICTED, PoolCheck, SEVERAL_MOMENTS};
 
     #[test]
     fn only_what_is_exact_is_called_so() {
@@ -205,6 +210,24 @@ mod tests {
         assert_eq!(freeze_of("between_events", SEVERAL_MOMENTS, 4), "frozen 4 times, at most 412 us (between events)");
         // Of a file from before this was told.
         assert_eq!(freeze_of("between_events", "", 1), "frozen 412 us (between events)");
+    }
+
+    #[test]
+    fn what_changed_between_stops_is_no_disagreement() {
+        let verdict_of = |stops| {
+            let freeze = Some(FreezeInfo { stops, ..FreezeInfo::default() });
+            let pool_check = PoolCheck { problems: vec!["a pool leads nowhere".to_owned()], ..PoolCheck::default() };
+            let books = Some(Books::default());
+            coverage(&Snapshot { freeze, pool_check, books, coverage: Some(1.0), ..Snapshot::default() })
+        };
+        assert_eq!(
+            verdict_of(1),
+            "coverage: 100.00 % of 0 B, books reconcile, 1 disagreement about pools (at the end)"
+        );
+        assert_eq!(
+            verdict_of(3),
+            "coverage: 100.00 % of 0 B, books reconcile, 1 change about pools between stops (at the end)"
+        );
     }
 
     #[test]

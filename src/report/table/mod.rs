@@ -46,6 +46,7 @@ pub fn write(snapshot: &Snapshot, page: &Page, out: &mut dyn Write) -> io::Resul
         findings::whole(snapshot, style),
         problems::notes(snapshot, style),
         problems::disagreements(snapshot, style),
+        problems::changes(snapshot, style),
     ];
     write_sections(&sections, style, out)
 }

@@ -49,22 +49,32 @@ fn missing_layouts(snapshot: &Snapshot, whose: &str, source: &LayoutSource) -> O
 
 /// Everything that does not agree, however it was found.
 pub(super) fn disagreements(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+    let books = snapshot.books.iter().flat_map(|books| &books.problems).cloned().collect();
+    let mut kinds: Vec<Vec<String>> = vec![books, snapshot.pool_check.unfinished.clone()];
+    if !snapshot.took_several() {
+        kinds.extend(about_pools(snapshot));
+    }
+    let title = counted(snapshot.disagreements(), "disagreement");
+    section(&title, &kinds.into_iter().flat_map(capped).collect::<Vec<_>>(), Look::Plain, style)
+}
+
+/// What does not agree because it was read in different stops, or perhaps because of that.
+pub(super) fn changes(snapshot: &Snapshot, style: Style) -> Vec<Line> {
+    if !snapshot.took_several() {
+        return Vec::new();
+    }
+    let title = format!("{} about pools between one stop and another", counted(snapshot.changed_meanwhile(), "change"));
+    let sentences: Vec<String> = about_pools(snapshot).into_iter().flat_map(capped).collect();
+    section(&title, &sentences, Look::Plain, style)
+}
+
+fn about_pools(snapshot: &Snapshot) -> [Vec<String>; 2] {
     let check = &snapshot.pool_check;
     let only_by_name = check
         .only_by_name
         .iter()
         .map(|(address, path)| format!("{path} leads to {address}, which does not have the signature of a pool"));
-    let kinds: [Vec<String>; 3] = [
-        snapshot.books.iter().flat_map(|books| &books.problems).cloned().collect(),
-        check.problems.clone(),
-        only_by_name.collect(),
-    ];
-    let mut sentences = Vec::new();
-    for kind in kinds {
-        sentences.extend(capped(kind));
-    }
-    let title = counted(count(snapshot), "disagreement");
-    section(&title, &sentences, Look::Plain, style)
+    [check.problems.clone(), only_by_name.collect()]
 }
 
 /// The first of them, and how many more there are.
@@ -75,12 +85,6 @@ fn capped(mut sentences: Vec<String>) -> Vec<String> {
         sentences.push(format!("and {} more (--format json has all)", human_count(left)));
     }
     sentences
-}
-
-/// How many disagreements there are.
-pub(super) fn count(snapshot: &Snapshot) -> u64 {
-    let books = snapshot.books.as_ref().map_or(0, |books| books.problems.len());
-    (books + snapshot.pool_check.problems.len() + snapshot.pool_check.only_by_name.len()) as u64
 }
 
 fn section(title: &str, sentences: &[String], look: Look, style: Style) -> Vec<Line> {
