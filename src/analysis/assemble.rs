@@ -108,9 +108,11 @@ fn find_holders(
     }
     let names = TargetNames::new(around.prepared, around.memory, around.thread_pointers());
     // What a core does not hold may point anywhere, and what two pools claim may be of neither.
-    let is_whole = may_tell_lost(heap) && around.is_whole && attribution.problems.is_empty();
+    let contradiction = attribution.problems.first().cloned();
+    let is_whole = may_tell_lost(heap) && around.is_whole && contradiction.is_none();
     match reach(heap, attribution, around, Some(&nginx.pools), is_whole) {
         Some(reached) => {
+            notes.extend(untold(reached.untold, heap, contradiction.as_deref()));
             evidence.held = attribution.holders_of(heap, &reached, &names, wanted);
             claim_event_list(around.prepared, around.memory, heap, attribution);
             attribution.add_reach(heap, &reached, &names);
@@ -129,6 +131,21 @@ fn find_holders(
         evidence.sort();
     }
     evidence
+}
+
+/// Why of what seems to be lost it is not said that it is. That malloc's books do not reconcile is said elsewhere.
+fn untold(count: u64, heap: &Heap, contradiction: Option<&str>) -> Option<String> {
+    let why = match contradiction {
+        _ if count == 0 || !may_tell_lost(heap) => return None,
+        Some(contradiction) => {
+            format!("pools contradict each other, and may not be known to the end ({contradiction})")
+        }
+        None => "not everything could be read that may point to them".to_owned(),
+    };
+    Some(format!(
+        "of {} chunks and pools without an owner it could not be told whether anything points to them: {why}",
+        human_count(count)
+    ))
 }
 
 /// Adds what nothing points to behind what stands out most.

@@ -39,7 +39,7 @@ fn of_one(which: &str, snapshot: &Snapshot) -> Vec<String> {
     let problems = snapshot.disagreements();
     if snapshot.changed_meanwhile() > 0 {
         notes.push(format!(
-            "the {which} snapshot was read in several stops, between which {} changed",
+            "the {which} snapshot was read in several stops, between which {} may have changed",
             counted(snapshot.changed_meanwhile(), "thing about pools")
         ));
     }

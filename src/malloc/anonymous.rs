@@ -1,5 +1,6 @@
 //! What lies in anonymous memory and on no list: mapped chunks, and pieces of a main arena that has holes.
 
+use super::arena::Par;
 use super::chunk::{ALIGNMENT, HEADER, PREV_INUSE, SIZE_OFFSET};
 use super::mmapped::{AnonymousScan, MIN_PIECE, MappingRule, MmappedChunk, MmappedFormat, scan};
 use super::read::{HeapReading, Source, end_of};
@@ -9,11 +10,50 @@ use super::rehearsal::{Rehearsal, Workspace};
 use super::stretches::sweep_regions;
 use super::walk::{NoVisitor, PayloadVisitor, Stretch, Walk, WalkEnd, walk};
 use crate::addr::{Addr, AddrRange};
-use crate::target::memory::{Memory, word_at};
+use crate::target::memory::{Fault, Memory, Moment, word_at};
 use rustc_hash::FxHashSet;
 
+/// How often mapped chunks and malloc's count of them are read, to have both of one moment.
+const TRIES: usize = 3;
+
+/// Mapped chunks, and pieces of the main arena that no list names, at one moment with malloc's count of mapped chunks; it was
+/// read at `books`, and is read again where that has passed.
+///
+/// # Errors
+/// A [`Fault`] if that count cannot be read again.
+pub(super) fn read_anonymous_at_once<B, C, V>(
+    source: &Source<'_, B, C>,
+    rehearsal: &Rehearsal,
+    mut books: Moment,
+    make_visitor: &impl Fn() -> V,
+    reading: &mut HeapReading<V>,
+) -> Result<(), Fault>
+where
+    B: Memory + Sync,
+    C: Memory,
+    V: PayloadVisitor,
+{
+    let mut maps = None;
+    for round in 1.. {
+        if source.bulk.latest_moment() != books {
+            books = source.bulk.moment();
+            reading.par = Par::read(source.bulk, source.layout, source.roots.par)?;
+            maps = (source.maps_now)();
+        }
+        let now = source.with(maps.as_ref().unwrap_or(source.maps), source.threads, source.chase);
+        read_anonymous(&now, rehearsal, make_visitor, reading);
+        if source.bulk.latest_moment() == books || round == TRIES {
+            break;
+        }
+        // What it has seen is seen again.
+        reading.visitors.pop();
+        source.bulk.next_moment();
+    }
+    Ok(())
+}
+
 /// Mapped chunks, and pieces of the main arena that no list names.
-pub(super) fn read_anonymous<B, C, V>(
+fn read_anonymous<B, C, V>(
     source: &Source<'_, B, C>,
     rehearsal: &Rehearsal,
     make_visitor: &impl Fn() -> V,

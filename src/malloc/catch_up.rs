@@ -3,7 +3,7 @@
 //! Chunks were walked each at its own moment. malloc's books are of one moment, and so are the free lists: they are read
 //! again at the end, the walks go on to where the heap ends now, and where the lists contradict them they are done anew.
 
-use super::anonymous::read_anonymous;
+use super::anonymous::read_anonymous_at_once;
 use super::arena::{Par, read_arenas};
 use super::mend::mend;
 use super::read::{HeapReading, RegionReading, Source, known_regions, read_lists};
@@ -47,8 +47,12 @@ where
     let mut maps = source.maps.clone();
     let problems = reading.problems.len();
     let mut binned = Vec::new();
-    for round in 1.. {
+    let mut books;
+    let mut round = 0;
+    loop {
+        round += 1;
         let moment = catch_up_ends(source, rehearsal, &chase, &mut maps, problems, make_visitor, reading)?;
+        books = moment;
         let threads = (source.threads_now)();
         let now = source.with(&maps, threads.as_deref().unwrap_or(source.threads), &chase);
         chase.fetch_unknown(source.bulk);
@@ -71,17 +75,7 @@ where
         source.bulk.next_moment();
     }
     let now = source.with(&maps, source.threads, &chase);
-    let moment = source.bulk.latest_moment();
-    read_anonymous(&now, rehearsal, make_visitor, reading);
-    if source.bulk.latest_moment() != moment {
-        // malloc's count of mapped chunks is of another moment than they are.
-        reading.visitors.pop();
-        chase.forget();
-        source.bulk.next_moment();
-        reading.par = Par::read(&chase, source.layout, source.roots.par)?;
-        read_anonymous(&now, rehearsal, make_visitor, reading);
-    }
-    Ok(())
+    read_anonymous_at_once(&now, rehearsal, books, make_visitor, reading)
 }
 
 /// Reads the books and walks on to where the heap ends, so often that both are of one moment, if they can be. Returns that of the

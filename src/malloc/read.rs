@@ -3,7 +3,7 @@
 //! The same code runs twice. Once on the running target, as a rehearsal: nothing it says is believed, but it tells where
 //! chunk headers lie ([`Rehearsal`]). Once during the stop, with that knowledge.
 
-use super::anonymous::read_anonymous;
+use super::anonymous::read_anonymous_at_once;
 use super::arena::{Arena, Par, read_arenas};
 use super::catch_up::catch_up;
 use super::chunk::Chunk;
@@ -214,7 +214,7 @@ where
         read_lists(source, &mut reading);
     }
     if source.bulk.latest_moment() == began {
-        read_anonymous(source, rehearsal, make_visitor, &mut reading);
+        read_anonymous_at_once(source, rehearsal, began, make_visitor, &mut reading)?;
     } else {
         reading.problems.truncate(problems);
         catch_up(source, rehearsal, workspace.take_lists(), make_visitor, &mut reading)?;

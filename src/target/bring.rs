@@ -4,8 +4,8 @@ use super::freeze::{FreezeError, Patience};
 use super::place::{Judge, Standing, StopPlace, judged_place, place_of};
 use super::registers::ThreadRegisters;
 use super::threads::{Stop, TracedThread, registers};
+use super::tracees::attend;
 use nix::unistd::Pid;
-
 use std::time::{Duration, Instant};
 
 /// How long a thread runs, at first, that was found in the middle of an allocation: most take less than a microsecond.
@@ -13,6 +13,10 @@ const SHORTEST_RUN: Duration = Duration::from_micros(20);
 
 /// How long at most, for each such thread: they may have to share a processor.
 const LONGEST_RUN: Duration = Duration::from_micros(100);
+
+/// How often others are attended to while a thread is brought to its place. One that makes system calls all the time is never
+/// waited for so long that this would be done then.
+const ATTEND_EVERY: Duration = Duration::from_millis(1);
 
 /// Brings threads of a process to their places.
 pub(super) struct Usher<'a> {
@@ -32,6 +36,7 @@ impl Usher<'_> {
         let Patience { event_wait, system_call, .. } = self.patience;
         let last_call = self.begin + event_wait + system_call;
         let mut in_vain = false;
+        let mut attended = Instant::now();
         loop {
             if thread.is_gone() {
                 return Ok(false);
@@ -49,6 +54,10 @@ impl Usher<'_> {
                 // one event, and is read all the same.
                 self.halt(thread)?;
                 in_vain = self.is_at(thread, StopPlace::InSystemCall);
+            }
+            if attended.elapsed() >= ATTEND_EVERY {
+                self.company.iter().filter(|tid| **tid != thread.tid).for_each(|tid| attend(*tid));
+                attended = Instant::now();
             }
         }
     }

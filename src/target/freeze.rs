@@ -52,8 +52,8 @@ pub enum FreezeError {
     /// A thread did not stop in time.
     #[error(
         "thread {tid} did not stop within {waited:?} and was let go: it got no processor in that time, or is in an \
-         uninterruptible wait of the kernel (a hung disk or NFS mount, say); try again, and if it is so again, when \
-         `cat /proc/{tid}/wchan` shows another place"
+         uninterruptible wait of the kernel (a hung disk or NFS mount, say); try again, with a longer --max-pause if one is \
+         given, and if it is so again, when `cat /proc/{tid}/wchan` shows another place"
     )]
     DoesNotStop {
         /// The thread.
@@ -84,8 +84,10 @@ pub enum FreezeError {
 pub struct Patience {
     /// For another tracer to let go: two poolscopes at once are the likely case, and each holds on for milliseconds.
     pub tracer: Duration,
-    /// For all threads to stop once asked to.
+    /// For a thread to stop once asked to.
     pub stop: Duration,
+    /// The same for all others, while the main thread stands still already.
+    pub others: Duration,
     /// For the event wait. The target runs on meanwhile, slowed by one brief stop for each of its system calls.
     pub event_wait: Duration,
     /// For any other system call after that.
@@ -101,6 +103,7 @@ impl Default for Patience {
         Patience {
             tracer: Duration::from_secs(2),
             stop: Duration::from_millis(200),
+            others: Duration::from_millis(40),
             event_wait: Duration::from_millis(20),
             system_call: Duration::from_millis(20),
             allocation: Duration::from_millis(20),
@@ -120,6 +123,7 @@ impl Patience {
             event_wait: self.event_wait.min(third),
             system_call: self.system_call.min(third),
             allocation: self.allocation.min(third),
+            stop: self.stop.min(self.others),
             ..self
         }
     }
@@ -134,7 +138,21 @@ pub struct Freeze {
     threads: Vec<TracedThread>,
     place: StopPlace,
     waited_in_vain: bool,
+    late: Option<Late>,
     not_send: PhantomData<*const ()>,
+}
+
+/// A thread that did not stop in time.
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    tid: i32,
+    waited: Duration,
+}
+
+impl From<Late> for FreezeError {
+    fn from(Late { tid, waited }: Late) -> FreezeError {
+        FreezeError::DoesNotStop { tid, waited }
+    }
 }
 
 impl Freeze {
@@ -154,11 +172,18 @@ impl Freeze {
     /// # Errors
     /// As [`Freeze::stop`].
     pub fn stop_judged(pid: i32, patience: Patience, judge: Option<&dyn Judge>) -> Result<Freeze, FreezeError> {
+        Freeze::attempt(pid, patience, judge).and_then(Freeze::standing)
+    }
+
+    /// The same, but a thread that does not stop while the main thread stands still is no error yet: whoever calls lets the
+    /// target go and may try again. [`Freeze::standing`] tells.
+    pub(super) fn attempt(pid: i32, patience: Patience, judge: Option<&dyn Judge>) -> Result<Freeze, FreezeError> {
         let mut freeze = Freeze {
             pid,
             threads: Vec::new(),
             place: StopPlace::BetweenEvents,
             waited_in_vain: false,
+            late: None,
             not_send: PhantomData,
         };
         let mut known = BTreeSet::new();
@@ -168,7 +193,11 @@ impl Freeze {
         let mut brought = 0;
         // A thread that is brought to its place runs for a moment, and can start another one in that.
         loop {
-            freeze.stop_new(&mut known, patience)?;
+            freeze.late = freeze.stop_new(&mut known, patience)?;
+            if freeze.late.is_some() {
+                freeze.place = StopPlace::InUserCode;
+                break;
+            }
             let begin = *clock.get_or_insert_with(Instant::now);
             if freeze.threads.len() == brought {
                 break;
@@ -176,7 +205,14 @@ impl Freeze {
             let patience = patience.for_threads(freeze.threads.len());
             let usher = Usher { pid, begin, patience, judge, company: freeze.company() };
             let mut new = freeze.threads.iter_mut().skip(brought).filter(|thread| thread.tid.as_raw() != pid);
-            new.try_for_each(|thread| usher.bring(thread).map(drop))?;
+            match new.try_for_each(|thread| usher.bring(thread).map(drop)) {
+                Err(FreezeError::DoesNotStop { tid, waited }) => {
+                    freeze.late = Some(Late { tid, waited });
+                    freeze.place = StopPlace::InUserCode;
+                    break;
+                }
+                brought => brought?,
+            }
             freeze.place = usher.settle(&mut freeze.threads)?;
             brought = freeze.threads.len();
             // It is on its way to a stop, and got no processor for that: nobody stands there waiting for it.
@@ -188,6 +224,16 @@ impl Freeze {
             true => Ok(freeze),
             false => Err(FreezeError::Gone(pid)),
         }
+    }
+
+    /// True if some thread did not stop in time, so that nothing can be relied on.
+    pub(super) fn is_late(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// This, if no thread was late.
+    pub(super) fn standing(self) -> Result<Freeze, FreezeError> {
+        self.late.map_or(Ok(()), |late| Err(late.into())).map(|()| self)
     }
 
     /// Where the threads stand.
@@ -256,19 +302,19 @@ impl Freeze {
 
     /// Stops the threads that run, and those that they start meanwhile. All are attached to first and stopped then, so that
     /// none of them stands still while we attach to another. Who has stopped starts no thread: at the end a look at the list shows no
-    /// new one.
-    fn stop_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<(), FreezeError> {
+    /// new one. Returns a thread that does not stop: one that reads from a slow disk, say, while the main thread stands still.
+    fn stop_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<Option<Late>, FreezeError> {
         loop {
             self.seize_new(known, patience)?;
             if !self.threads.iter().any(TracedThread::is_running) {
-                return Ok(());
+                return Ok(None);
             }
-            let deadline = Instant::now() + patience.stop;
+            let deadline = Instant::now() + patience.others;
             self.interrupt_running();
             let company = self.company();
             for thread in self.threads.iter_mut().filter(|thread| thread.is_running()) {
                 if thread.wait_insisting(deadline, &company) == Stop::TimedOut {
-                    return Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: patience.stop });
+                    return Ok(Some(Late { tid: thread.tid.as_raw(), waited: patience.others }));
                 }
             }
         }
@@ -348,15 +394,15 @@ impl Freeze {
 
     fn detach_all(&mut self) {
         let company = self.company();
-        self.threads.iter_mut().for_each(|thread| thread.detach(&company));
-        // A running thread cannot be detached from: this happens only when we leave in the middle of stopping.
+        self.threads.iter_mut().for_each(TracedThread::detach);
+        // A running thread cannot be detached from: some are left when we leave in the middle of stopping.
         self.interrupt_running();
         let deadline = Instant::now() + LETTING_GO;
         // By turns: who does not stop must not keep those that have.
         while self.threads.iter().any(|thread| !thread.is_gone()) {
             for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
                 thread.wait(Instant::now(), &company);
-                thread.detach(&company);
+                thread.detach();
             }
             if Instant::now() >= deadline {
                 return;

@@ -10,7 +10,7 @@ use super::live::LiveMemory;
 use super::memory::{Fault, Memory, Moment};
 use super::place::{Judge, StopPlace};
 use super::registers::ThreadRegisters;
-use super::urgency::{Rank, Urgency};
+use super::urgency::{Rank, Readers, Urgency};
 use crate::addr::{Addr, AddrRange};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -70,8 +70,9 @@ const SHORTEST_REST: Duration = Duration::from_millis(10);
 const USELESS_STOPS: u32 = 20;
 const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 
-/// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation. Threads that do
-/// nothing but allocate are seldom all outside.
+/// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation, or in which some
+/// thread did not stop. Threads that do nothing but allocate are seldom all outside; one that reads from a disk stops when it
+/// has read.
 const BAD_STOPS: u32 = 30;
 const BAD_STOPS_FOR: Duration = Duration::from_secs(3);
 
@@ -103,9 +104,6 @@ pub fn read_stopped<R>(
         let keeper = Keeper { pid: memory.pid(), limits, gate: &gate, word };
         let keeper = std::thread::Builder::new().spawn_scoped(scope, move || keeper.run(&ready))?;
         let answer = is_ready.recv().ok().map(|()| {
-            // Before the starter, and so dropped after it: on a busy machine, who is not urgent any more waits for milliseconds
-            // before the word that the target may go is said.
-            let _urgency = Urgency::begin(Rank::Reader);
             let starter = Starter { sender: starter, has_started: AtomicBool::new(false) };
             let is_one_stop = limits.longest.is_none();
             work(&StoppedMemory { memory, gate: &gate, starter: &starter, is_one_stop })
@@ -131,6 +129,8 @@ pub enum StopsError {
 #[derive(Debug, Default)]
 struct Gate {
     window: RwLock<Window>,
+    /// Those who read, urgent only while the gate is open: what they do besides must not keep the target from its processor.
+    readers: Readers,
     /// How many reads were let in.
     reads: AtomicU64,
     /// How many readers are about to read, or wait until they can.
@@ -163,6 +163,7 @@ impl StopLog {
 impl Gate {
     /// Waits until the target stands still. It does so for as long as the guard lives.
     fn enter(&self) -> Result<RwLockReadGuard<'_, Window>, Fault> {
+        self.readers.join();
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let window = self.window.read().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +182,7 @@ impl Gate {
         }
     }
 
-    fn close(&self) -> RwLockWriteGuard<'_, Window> {
+    fn close(&self) -> ClosedGate<'_> {
         self.window.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -266,6 +267,35 @@ impl Drop for OverWhenDropped<'_> {
     }
 }
 
+/// The gate while nobody may read.
+type ClosedGate<'a> = RwLockWriteGuard<'a, Window>;
+
+/// How often in a row a stop was of no use, and why.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Threads were in the middle of an allocation, or had not stopped in time.
+    bad: u32,
+    /// Since when that has been so.
+    since: Option<Instant>,
+    /// The main thread stood in the same system call all the time.
+    waited_in_vain: bool,
+}
+
+impl Tries {
+    /// True if one more bad stop need not be used.
+    fn may_go_on(&self) -> bool {
+        self.bad < BAD_STOPS && self.since.is_none_or(|since| since.elapsed() < BAD_STOPS_FOR)
+    }
+}
+
+/// What came of an attempt to stop the target.
+enum Attempt {
+    /// It stands still and can be read.
+    Good(Freeze),
+    /// It runs again.
+    Bad(PastStop),
+}
+
 /// Holds the target and lets it go.
 struct Keeper<'a> {
     pid: i32,
@@ -276,7 +306,7 @@ struct Keeper<'a> {
     word: Receiver<Moment>,
 }
 
-impl Keeper<'_> {
+impl<'a> Keeper<'a> {
     fn run(self, ready: &Sender<()>) -> Result<StopLog, FreezeError> {
         let _urgency = Urgency::begin(Rank::Keeper);
         // Dropped after the gate is free again, also by a panic: who waits there must not wait for ever.
@@ -285,62 +315,33 @@ impl Keeper<'_> {
         // Nobody reads before the gate is held.
         let _ = ready.send(());
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
-        let mut began = None;
-        let mut trying_since = None;
+        let (mut tries, mut began) = (Tries::default(), None);
         let (mut useless, mut useful_at) = (0, Instant::now());
-        let (mut bad, mut waited_in_vain) = (0, false);
         let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
         while !gate.is_over {
-            let is_last_try = !self.may_try_again(bad, trying_since);
-            let freeze =
-                match Freeze::stop_judged(self.pid, self.patience(is_last_try, waited_in_vain), self.limits.judge) {
-                    Ok(freeze) => freeze,
-                    Err(error) => {
-                        outcome = Err(error);
-                        break;
-                    }
-                };
-            let since = freeze.since();
-            trying_since.get_or_insert(since);
-            let place = freeze.place();
-            waited_in_vain = freeze.waited_in_vain();
-            if place == StopPlace::InUserCode && !is_last_try {
-                let pause = match freeze.let_go() {
-                    Ok(pause) => pause,
-                    Err(error) => {
-                        outcome = Err(error);
-                        break;
-                    }
-                };
-                bad += 1;
-                log.stops.push(PastStop {
-                    pause,
-                    still: since..Instant::now(),
-                    place,
-                    is_used: false,
-                    registers: Vec::new(),
-                });
-                gate.is_over = self.rest_after(pause);
-                continue;
-            }
-            (bad, trying_since) = (0, None);
-            let began = *began.get_or_insert(since);
+            let freeze = match self.attempt(&mut tries) {
+                Ok(Attempt::Good(freeze)) => freeze,
+                Ok(Attempt::Bad(stop)) => {
+                    gate.is_over = self.rest_after(stop.pause);
+                    log.stops.push(stop);
+                    continue;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            };
+            let began = *began.get_or_insert(freeze.since());
             gate.moment = moment;
-            moment.0 += 1;
-            gate.deadline = self.deadline(since);
-            gate.threads = freeze.thread_pointers();
-            let registers = freeze.registers();
             let reads = self.gate.reads.load(Ordering::Relaxed);
-            let opened = Instant::now();
-            drop(gate);
-            let is_done = self.wait(since, Moment(moment.0 - 1));
-            gate = self.gate.close();
-            let still = opened..Instant::now();
-            let pause = freeze.release();
+            let (stop, is_done);
+            (gate, stop, is_done) = self.hold(gate, freeze);
+            let pause = stop.pause;
+            moment.0 += 1;
             log.elapsed = began.elapsed();
-            log.stops.push(PastStop { pause, still, place, is_used: true, registers });
+            log.stops.push(stop);
             useless += 1;
             if self.gate.reads.load(Ordering::Relaxed) > reads {
                 (useless, useful_at) = (0, Instant::now());
@@ -356,10 +357,43 @@ impl Keeper<'_> {
         outcome.map(|()| log)
     }
 
-    /// True if a stop that comes in the middle of an allocation need not be used, after so many that did.
-    fn may_try_again(&self, bad: u32, since: Option<Instant>) -> bool {
-        let is_early = since.is_none_or(|since| since.elapsed() < BAD_STOPS_FOR);
-        self.limits.judge.is_some() && bad < BAD_STOPS && is_early
+    /// Stops the target; lets it go at once if some thread is not where it can be read, unless that was so too often.
+    fn attempt(&self, tries: &mut Tries) -> Result<Attempt, FreezeError> {
+        let is_last_try = !tries.may_go_on();
+        let takes_any_place = is_last_try || self.limits.judge.is_none();
+        let patience = self.patience(takes_any_place, tries.waited_in_vain);
+        let freeze = Freeze::attempt(self.pid, patience, self.limits.judge)?;
+        let (since, place) = (freeze.since(), freeze.place());
+        tries.since.get_or_insert(since);
+        tries.waited_in_vain = freeze.waited_in_vain();
+        let is_bad = freeze.is_late() || place == StopPlace::InUserCode && !takes_any_place;
+        if is_last_try || !is_bad {
+            (tries.bad, tries.since) = (0, None);
+            return freeze.standing().map(Attempt::Good);
+        }
+        tries.bad += 1;
+        let pause = freeze.let_go()?;
+        let still = since..Instant::now();
+        Ok(Attempt::Bad(PastStop { pause, still, place, is_used: false, registers: Vec::new() }))
+    }
+
+    /// Opens the gate for as long as the target may stand still, and lets it go. Returns the gate, closed, and true if the work is
+    /// done.
+    fn hold(&self, mut gate: ClosedGate<'a>, freeze: Freeze) -> (ClosedGate<'a>, PastStop, bool) {
+        let (since, place) = (freeze.since(), freeze.place());
+        gate.deadline = self.deadline(since);
+        gate.threads = freeze.thread_pointers();
+        let moment = gate.moment;
+        let registers = freeze.registers();
+        self.gate.readers.set_urgent(true);
+        let opened = Instant::now();
+        drop(gate);
+        let is_done = self.wait(since, moment);
+        let gate = self.gate.close();
+        let still = opened..Instant::now();
+        let pause = freeze.release();
+        self.gate.readers.set_urgent(false);
+        (gate, PastStop { pause, still, place, is_used: true, registers }, is_done)
     }
 
     /// Lets the target run for a while after it has stood still for `pause`, and on until somebody wants to read; true if the
@@ -396,15 +430,16 @@ impl Keeper<'_> {
 
     /// Threads that stand still while others are brought to a good place must not use up the time for reading. Who was
     /// waited for in vain before is hardly waited for again.
-    fn patience(&self, is_last_try: bool, waited_in_vain: bool) -> Patience {
-        let Patience { standing, allocation, event_wait, system_call, .. } = self.limits.patience;
+    fn patience(&self, takes_any_place: bool, waited_in_vain: bool) -> Patience {
+        let Patience { others, standing, allocation, event_wait, system_call, .. } = self.limits.patience;
         let most = if waited_in_vain { SHORT_PATIENCE } else { Duration::MAX };
         Patience {
             event_wait: event_wait.min(most),
             system_call: system_call.min(most),
+            others: self.limits.longest.map_or(others, |longest| others.min(longest / 2)),
             standing: self.limits.longest.map_or(standing, |longest| standing.min(longest / 4)),
             // The place is taken as it is: whoever waits for a thread may find it still running.
-            allocation: if is_last_try { Duration::ZERO } else { allocation },
+            allocation: if takes_any_place { Duration::ZERO } else { allocation },
             ..self.limits.patience
         }
     }

@@ -119,7 +119,10 @@ impl TracedThread {
                 Ok(Some(status)) => return self.note(status),
                 // A main thread that has ended before the others is a zombie until they have, and never stops.
                 Ok(None) if now >= deadline && has_ended(self.tid) => self.gone = true,
-                Ok(None) if now >= deadline => return Stop::TimedOut,
+                Ok(None) if now >= deadline => {
+                    self.ran_at = now;
+                    return Stop::TimedOut;
+                }
                 Ok(None) => {
                     self.ran_at = now;
                     if nap > LONG_NAP {
@@ -186,30 +189,17 @@ impl TracedThread {
 
     /// Lets the thread go for good, with the signal that it was about to receive. Works only on a stopped thread: one that
     /// never stopped is let go by the kernel when the thread of ours that traces it ends.
-    pub(super) fn detach(&mut self, company: &[Pid]) {
+    ///
+    /// It is not gone then if the kernel knows no stopped thread of that id: mostly it was killed in the meantime. But when
+    /// another thread has called `execve`, that one is traced by us under the id of the first from then on, and has to stop
+    /// before it can be let go.
+    pub(super) fn detach(&mut self) {
         if self.gone || !self.is_stopped() {
             return;
         }
         let signal = std::mem::take(&mut self.pending);
-        let detached = resume(libc::PTRACE_DETACH, self.tid, signal);
+        self.gone = resume(libc::PTRACE_DETACH, self.tid, signal).is_ok();
         self.close_stop();
-        if detached.is_err() {
-            self.detach_running(company);
-        }
-        self.gone = true;
-    }
-
-    /// Lets go of what has this thread's id and is not stopped: mostly nothing, the thread was killed in the meantime. But when
-    /// another thread has called `execve`, that one is traced by us under the id of the first from then on.
-    fn detach_running(&mut self, company: &[Pid]) {
-        const PATIENCE: Duration = Duration::from_millis(200);
-        self.interrupt();
-        if self.wait(Instant::now() + PATIENCE, company) == Stop::Stopped {
-            let signal = std::mem::take(&mut self.pending);
-            // It may be killed at any time.
-            let _ = resume(libc::PTRACE_DETACH, self.tid, signal);
-            self.close_stop();
-        }
     }
 
     fn close_stop(&mut self) {

@@ -110,6 +110,8 @@ pub struct Reach {
     pub marks: Vec<(u32, Mark)>,
     /// Bytes that were looked through.
     pub bytes: u64,
+    /// How many nodes nothing was found to point to, of which that cannot be told for sure as not all is known that may.
+    pub untold: u64,
 }
 
 /// Looks for who holds each chunk that nobody has claimed and each pool without a name. `None` if there are too many.
@@ -135,13 +137,18 @@ pub fn reach(
         lost_edges: Edges::default(),
         marks: first.found.marks,
         bytes: first.found.bytes,
+        untold: 0,
         nodes: Nodes::default(),
     };
     reached.marks.sort_unstable();
     reached.marks.dedup_by_key(|(node, _)| *node);
     let seems_lost = lost(&first.holders);
     let confirmer = Confirmer { looker: &looker };
-    let confirmed = match first.found.is_partial || !is_whole {
+    let is_partial = first.found.is_partial || !is_whole;
+    if is_partial {
+        reached.untold = seems_lost.len() as u64;
+    }
+    let confirmed = match is_partial {
         // What was not read may hold anything.
         true => confirm::Confirmed::default(),
         false => confirmer.confirm(seems_lost.clone(), &first.found.changed, first.edges),

@@ -152,9 +152,10 @@ fn coverage(snapshot: &Snapshot) -> String {
         }
         (0, 0) => match snapshot.changed_meanwhile() {
             0 => "books reconcile".to_owned(),
-            changes => {
-                format!("books reconcile, {} about pools between stops (at the end)", counted(changes, "change"))
-            }
+            changes => format!(
+                "books reconcile; {} about pools may have changed between stops (at the end)",
+                counted(changes, "thing")
+            ),
         },
         (0, pools) => format!("books reconcile, {} about pools (at the end)", counted(pools, "disagreement")),
         _ => format!("{} (at the end)", counted(disagreements, "disagreement")),
@@ -226,7 +227,7 @@ mod tests {
         );
         assert_eq!(
             verdict_of(3),
-            "coverage: 100.00 % of 0 B, books reconcile, 1 change about pools between stops (at the end)"
+            "coverage: 100.00 % of 0 B, books reconcile; 1 thing about pools may have changed between stops (at the end)"
         );
     }
 

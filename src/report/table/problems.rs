@@ -58,12 +58,15 @@ pub(super) fn disagreements(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     section(&title, &kinds.into_iter().flat_map(capped).collect::<Vec<_>>(), Look::Plain, style)
 }
 
-/// What does not agree because it was read in different stops, or perhaps because of that.
+/// What does not agree and was read in different stops: mostly it has changed meanwhile.
 pub(super) fn changes(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     if !snapshot.took_several() {
         return Vec::new();
     }
-    let title = format!("{} about pools between one stop and another", counted(snapshot.changed_meanwhile(), "change"));
+    let title = format!(
+        "{} about pools, which may have changed from one stop to another (--single-stop tells)",
+        counted(snapshot.changed_meanwhile(), "contradiction")
+    );
     let sentences: Vec<String> = about_pools(snapshot).into_iter().flat_map(capped).collect();
     section(&title, &sentences, Look::Plain, style)
 }
