@@ -21,7 +21,7 @@ pub struct Seams {
     pub chunks: u64,
     /// Those of them that were no longer what they had been just before.
     pub changed: u64,
-    /// Pieces of the heap that were walked anew in the last stop, because malloc's lists of free chunks contradicted what was
+    /// Pieces of the heap that were walked anew at the end, because malloc's lists of free chunks contradicted what was
     /// found there.
     pub mended: u64,
 }

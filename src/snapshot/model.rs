@@ -145,7 +145,8 @@ pub struct FreezeInfo {
     pub consistency: String,
     /// How many stops it was read in.
     pub stops: u32,
-    /// How many more there were that came in the middle of an allocation and were given up at once.
+    /// How many more there were that came in the middle of an allocation, or in which a thread did not stop in time, and were
+    /// given up at once.
     pub unused_stops: u32,
     /// Bytes of the target's memory that were read while it stood still.
     pub bytes_read: u64,
