@@ -31,13 +31,23 @@ fn lasting(snapshot: &Snapshot) -> Vec<(u64, u64, u64, String)> {
     pools
 }
 
+/// On a busy machine a stop of a millisecond may leave no time to read two pieces: the books say so, and it is tried again.
+fn in_short_stops(pid: i32) -> Snapshot {
+    let is_too_short = |snapshot: &Snapshot| {
+        let books = snapshot.books.as_ref().unwrap();
+        books.problems.iter().any(|problem| problem.contains("give a longer --max-pause"))
+    };
+    let tries = std::iter::repeat_with(|| take(pid, &options(Some(Duration::from_millis(1))), &Silent).unwrap());
+    tries.take(5).find(|snapshot| !is_too_short(snapshot)).expect("one of five tries is long enough")
+}
+
 #[test]
 fn a_heap_at_rest_is_found_the_same_in_one_stop_and_in_many() {
     let nginx = Nginx::builder().start().unwrap();
     let _leak = Leak::run(&nginx, &LeakPlan::new(120, 1030), |_| ()).unwrap();
     let worker = nginx.worker_pid().unwrap();
     let one = take(worker as i32, &options(None), &Silent).unwrap();
-    let many = take(worker as i32, &options(Some(Duration::from_millis(1))), &Silent).unwrap();
+    let many = in_short_stops(worker as i32);
     let stops = |snapshot: &Snapshot| snapshot.freeze.as_ref().unwrap().stops;
     assert_eq!(stops(&one), 1);
     assert!(stops(&many) > 2, "{}", stops(&many));
@@ -78,8 +88,10 @@ fn a_target_is_not_stopped_again_before_somebody_wants_to_read() {
         (first, memory.moment())
     })
     .unwrap();
-    assert_eq!(moments, (Moment(0), Moment(1)));
-    assert_eq!(log.used().count(), 2);
+    assert_eq!(moments.0, Moment(0));
+    // It is once; on a busy machine a stop may be over before the reader has its turn. By the clock it would be twenty times.
+    let again = log.used().count() - 1;
+    assert!((1..6).contains(&again) && moments.1.0 as usize == again, "{again} {moments:?}");
 }
 
 #[test]

