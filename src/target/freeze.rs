@@ -15,10 +15,10 @@ use crate::target::place::Judge;
 pub use crate::target::place::StopPlace;
 use crate::target::process::tracer_of;
 use crate::target::registers::ThreadRegisters;
-use crate::target::threads::{Stop, TracedThread, thread_pointer};
+use crate::target::threads::{ASK_AGAIN, Stop, TracedThread, thread_pointer};
 use crate::target::tracees::while_reaping;
 use nix::errno::Errno;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -270,7 +270,7 @@ impl Freeze {
 
     /// Lets the target go. Returns the longest time that any one thread stood still.
     pub fn release(mut self) -> Duration {
-        self.detach_all();
+        self.detach_all(LETTING_GO);
         self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()
     }
 
@@ -280,9 +280,9 @@ impl Freeze {
     /// [`FreezeError::DoesNotStop`] for a thread that was on its way to a stop and could not be let go: the kernel does that
     /// when the calling thread ends, which it must do soon.
     pub fn let_go(mut self) -> Result<Duration, FreezeError> {
-        self.detach_all();
+        self.detach_all(LETTING_GO_ON);
         match self.threads.iter().find(|thread| !thread.is_gone()) {
-            Some(thread) => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: LETTING_GO }),
+            Some(thread) => Err(FreezeError::DoesNotStop { tid: thread.tid.as_raw(), waited: LETTING_GO_ON }),
             None => Ok(self.threads.iter().map(TracedThread::longest_stop).max().unwrap_or_default()),
         }
     }
@@ -353,7 +353,7 @@ impl Freeze {
     }
 
     fn interrupt_running(&mut self) {
-        for thread in self.threads.iter_mut().filter(|thread| !thread.is_stopped()) {
+        for thread in self.threads.iter_mut().filter(|thread| thread.is_running()) {
             thread.interrupt();
         }
     }
@@ -392,22 +392,45 @@ impl Freeze {
         Ok(tids)
     }
 
-    fn detach_all(&mut self) {
-        let company = self.company();
+    /// Lets all threads go that stand still, and for so long those that are on their way to a stop, as they get there.
+    fn detach_all(&mut self, patience: Duration) {
+        let some_were_gone = self.threads.iter().any(TracedThread::is_gone);
         self.threads.iter_mut().for_each(TracedThread::detach);
-        // A running thread cannot be detached from: some are left when we leave in the middle of stopping.
-        self.interrupt_running();
-        let deadline = Instant::now() + LETTING_GO;
-        // By turns: who does not stop must not keep those that have.
-        while self.threads.iter().any(|thread| !thread.is_gone()) {
+        if !some_were_gone && self.threads.iter().all(TracedThread::is_gone) {
+            return;
+        }
+        let began = Instant::now();
+        self.detach_late(began, patience);
+        // One that has called execve meanwhile has the id of the first thread from then on, which was ended by that or is let go
+        // already.
+        while began.elapsed() < patience && traces_here(self.pid) {
+            self.threads.push(TracedThread::traced(Pid::from_raw(self.pid)));
+            self.detach_late(began, patience);
+        }
+    }
+
+    /// A running thread cannot be detached from: some are left when we leave in the middle of stopping. By turns: who does not
+    /// stop must not keep those that have.
+    fn detach_late(&mut self, began: Instant, patience: Duration) {
+        let company = self.company();
+        let mut asked: Option<Instant> = None;
+        while self.threads.iter().any(|thread| !thread.is_gone()) && began.elapsed() < patience {
+            // Again and again: nobody has asked who has another one's id since an execve.
+            if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
+                self.interrupt_running();
+                asked = Some(Instant::now());
+            }
             for thread in self.threads.iter_mut().filter(|thread| !thread.is_gone()) {
-                thread.wait(Instant::now(), &company);
+                // The first thread is a zombie for a moment when another one calls execve, and also if it has ended for good.
+                match began.elapsed() < EXECVE {
+                    true => thread.look(),
+                    false => drop(thread.wait(Instant::now(), &company)),
+                }
                 thread.detach();
             }
-            if Instant::now() >= deadline {
-                return;
+            if self.threads.iter().any(|thread| !thread.is_gone()) {
+                std::thread::sleep(BETWEEN_TURNS);
             }
-            std::thread::sleep(BETWEEN_TURNS);
         }
     }
 
@@ -422,10 +445,24 @@ const LISTINGS: usize = 8;
 
 /// How long to wait for a thread that has to stop before it can be let go.
 const LETTING_GO: Duration = Duration::from_millis(200);
+
+/// The same for who wants to stop the process again: nobody stands still meanwhile, and whom we still trace then cannot be
+/// attached to. A read from a slow disk may take that long.
+const LETTING_GO_ON: Duration = Duration::from_secs(2);
+
 const BETWEEN_TURNS: Duration = Duration::from_micros(50);
+
+/// How long an execve takes at most to put another thread in the place of the first.
+const EXECVE: Duration = Duration::from_millis(100);
+
+/// True if the calling thread traces the thread of that id.
+fn traces_here(tid: i32) -> bool {
+    let status = procfs::process::Process::new(tid).and_then(|entry| entry.status());
+    status.is_ok_and(|status| status.tracerpid == gettid().as_raw())
+}
 
 impl Drop for Freeze {
     fn drop(&mut self) {
-        self.detach_all();
+        self.detach_all(LETTING_GO);
     }
 }

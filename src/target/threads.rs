@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// group-stop.
 const EVENT_STOP: c_int = 128;
 
+/// How often a thread that was asked to stop is asked again.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How a wait for a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -40,18 +43,23 @@ pub(super) struct TracedThread {
 }
 
 impl TracedThread {
+    /// One that the calling thread traces already.
+    pub(super) fn traced(tid: Pid) -> TracedThread {
+        TracedThread {
+            tid,
+            pending: 0,
+            ran_at: Instant::now(),
+            stopped_at: None,
+            longest_stop: Duration::ZERO,
+            in_group_stop: false,
+            gone: false,
+        }
+    }
+
     /// Attaches without stopping. `Ok(None)` if the thread has exited in the meantime.
     pub(super) fn seize(tid: Pid) -> Result<Option<TracedThread>, Errno> {
         match ptrace::seize(tid, ptrace::Options::PTRACE_O_TRACESYSGOOD) {
-            Ok(()) => Ok(Some(TracedThread {
-                tid,
-                pending: 0,
-                ran_at: Instant::now(),
-                stopped_at: None,
-                longest_stop: Duration::ZERO,
-                in_group_stop: false,
-                gone: false,
-            })),
+            Ok(()) => Ok(Some(TracedThread::traced(tid))),
             Err(Errno::ESRCH) => Ok(None),
             // A thread that has ended and is not reaped yet is refused like one that may not be traced.
             Err(Errno::EPERM) if has_ended(tid) => Ok(None),
@@ -139,10 +147,24 @@ impl TracedThread {
         Stop::Gone
     }
 
+    /// Takes what the thread has to say by now.
+    pub(super) fn look(&mut self) {
+        if !self.is_running() {
+            return;
+        }
+        let now = Instant::now();
+        match wait_without_blocking(self.tid) {
+            Ok(Some(status)) => drop(self.note(status)),
+            Ok(None) => self.ran_at = now,
+            Err(Errno::EINTR) => {}
+            // ECHILD: as above.
+            Err(_) => self.gone = true,
+        }
+    }
+
     /// Waits for the stop of a thread that was asked for it, and asks again and again: when another thread calls `execve`, that
     /// one has this one's id from then on, and nobody has asked it.
     pub(super) fn wait_insisting(&mut self, deadline: Instant, company: &[Pid]) -> Stop {
-        const ASK_AGAIN: Duration = Duration::from_millis(10);
         loop {
             match self.wait(deadline.min(Instant::now() + ASK_AGAIN), company) {
                 Stop::TimedOut if Instant::now() < deadline => self.interrupt(),
