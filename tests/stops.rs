@@ -31,13 +31,13 @@ fn lasting(snapshot: &Snapshot) -> Vec<(u64, u64, u64, String)> {
     pools
 }
 
-/// On a busy machine a stop of a millisecond may leave no time to read two pieces: the books say so, and it is tried again.
+/// On a busy machine a stop of two milliseconds may leave no time to read two pieces: the books say so, and it is tried again.
 fn in_short_stops(pid: i32) -> Snapshot {
     let is_too_short = |snapshot: &Snapshot| {
         let books = snapshot.books.as_ref().unwrap();
         books.problems.iter().any(|problem| problem.contains("give a longer --max-pause"))
     };
-    let tries = std::iter::repeat_with(|| take(pid, &options(Some(Duration::from_millis(1))), &Silent).unwrap());
+    let tries = std::iter::repeat_with(|| take(pid, &options(Some(Duration::from_millis(2))), &Silent).unwrap());
     tries.take(5).find(|snapshot| !is_too_short(snapshot)).expect("one of five tries is long enough")
 }
 
