@@ -189,7 +189,7 @@ fn no_pool_of_a_worker_at_work_is_called_unreachable() {
         .expect("wrk is there: fixtures/prerequisites.sh tests");
     for round in 0..40 {
         // Every other time in stops so short that there are several.
-        let max_pause = (round % 2 == 1).then_some(Duration::from_millis(1));
+        let max_pause = (round % 2 == 1).then_some(Duration::from_millis(2));
         let snapshot = take(worker, &Options { max_pause, ..Options::default() }, &Silent).unwrap();
         assert_eq!(unreachable(&snapshot), BTreeSet::new(), "{:#?}", snapshot.findings);
         let lost: Vec<_> = snapshot.groups.iter().filter(|group| group.owner == "unreferenced").collect();
