@@ -63,16 +63,19 @@ pub enum FreezeError {
     },
     /// In stops of that length there is no time to read.
     #[error(
-        "process {pid} could not be read in stops of {longest:?}: {stops} in a row were over before all its threads stood at a \
-         good place; give a longer --max-pause"
+        "process {pid} could not be read in stops of {longest:?}: {stops} of them had time for {reads} reads in all, most of \
+         them being over before its threads stood still at a good place; give a longer --max-pause, {:?} say",
+        (*longest * 2).max(Duration::from_millis(5))
     )]
     TooShort {
         /// The target.
         pid: i32,
         /// How long a stop may be.
         longest: Duration,
-        /// How many stops in a row were of no use.
+        /// How many stops there were lately.
         stops: u32,
+        /// How many reads they let in.
+        reads: u64,
     },
     /// The process ended.
     #[error("process {0} exited while it was being stopped: give another worker's pid")]

@@ -70,6 +70,10 @@ const SHORTEST_REST: Duration = Duration::from_millis(10);
 const USELESS_STOPS: u32 = 20;
 const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 
+/// It is looked so often whether there were fewer reads than stops. Stops of a millisecond let one in now and then: of a worker
+/// with 120 MiB such reading went on for minutes.
+const COUNT_READS_EVERY: Duration = Duration::from_secs(10);
+
 /// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation, or in which some
 /// thread did not stop. Threads that do nothing but allocate are seldom all outside; one that reads from a disk stops when it
 /// has read.
@@ -288,6 +292,50 @@ impl Tries {
     }
 }
 
+/// What stops were of use for.
+#[derive(Debug)]
+struct Use {
+    /// How many stops there were, and how many reads.
+    stops: u32,
+    reads: u64,
+    /// Since when these are counted, and how many reads there had been before.
+    since: Instant,
+    reads_before: u64,
+    /// How many stops in a row nothing was read in, and since when.
+    useless: u32,
+    useful_at: Instant,
+}
+
+impl Use {
+    fn since_now(reads_before: u64) -> Use {
+        let now = Instant::now();
+        Use { stops: 0, reads: 0, since: now, reads_before, useless: 0, useful_at: now }
+    }
+
+    /// Counts a stop at whose end there had been so many reads in all. False if there are too few to go on.
+    fn count(&mut self, reads: u64) -> bool {
+        let reads = reads.saturating_sub(self.reads_before);
+        self.useless += 1;
+        if reads > self.reads {
+            (self.useless, self.useful_at) = (0, Instant::now());
+        }
+        self.stops += 1;
+        self.reads = reads;
+        if self.useless >= USELESS_STOPS && self.useful_at.elapsed() > USELESS_STOPS_FOR {
+            return false;
+        }
+        if self.since.elapsed() <= COUNT_READS_EVERY {
+            return true;
+        }
+        let is_enough = self.reads >= u64::from(self.stops);
+        if is_enough {
+            let Use { useless, useful_at, .. } = *self;
+            *self = Use { useless, useful_at, ..Use::since_now(self.reads_before + self.reads) };
+        }
+        is_enough
+    }
+}
+
 /// What came of an attempt to stop the target.
 enum Attempt {
     /// It stands still and can be read.
@@ -316,7 +364,7 @@ impl<'a> Keeper<'a> {
         let _ = ready.send(());
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
         let (mut tries, mut began) = (Tries::default(), None);
-        let (mut useless, mut useful_at) = (0, Instant::now());
+        let mut usefulness = Use::since_now(0);
         let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
@@ -335,20 +383,16 @@ impl<'a> Keeper<'a> {
             };
             let began = *began.get_or_insert(freeze.since());
             gate.moment = moment;
-            let reads = self.gate.reads.load(Ordering::Relaxed);
             let (stop, is_done);
             (gate, stop, is_done) = self.hold(gate, freeze);
             let pause = stop.pause;
             moment.0 += 1;
             log.elapsed = began.elapsed();
             log.stops.push(stop);
-            useless += 1;
-            if self.gate.reads.load(Ordering::Relaxed) > reads {
-                (useless, useful_at) = (0, Instant::now());
-            }
-            let is_of_no_use = useless >= USELESS_STOPS && useful_at.elapsed() > USELESS_STOPS_FOR;
-            if let Some(longest) = self.limits.longest.filter(|_| is_of_no_use) {
-                outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops: useless });
+            let is_enough = usefulness.count(self.gate.reads.load(Ordering::Relaxed));
+            if let Some(longest) = self.limits.longest.filter(|_| !is_enough && !is_done) {
+                let Use { stops, reads, .. } = usefulness;
+                outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops, reads });
                 break;
             }
             gate.is_over = is_done || self.rest_after(pause);
