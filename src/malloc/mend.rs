@@ -89,8 +89,7 @@ where
     let HeapReading { arenas, regions, freed, visitors, .. } = reading;
     let mut mended = Mended { visitors_before: visitors.len(), ..Mended::default() };
     let listed = starts_of(freed);
-    let free: usize = regions.iter().flat_map(|region| &region.free_links).map(Vec::len).sum();
-    if free > MOST_FREE || listed.len() > MOST_LISTED {
+    if is_too_much(regions, &listed) {
         return Mended { is_too_much: true, ..mended };
     }
     let free = regions.iter().flat_map(|region| &region.free_links).flatten();
@@ -120,6 +119,23 @@ where
     }
     mended.bins = Some(bins);
     mended
+}
+
+fn is_too_much(regions: &[RegionReading], listed: &[Addr]) -> bool {
+    let free: usize = regions.iter().flat_map(|region| &region.free_links).map(Vec::len).sum();
+    free > MOST_FREE || listed.len() > MOST_LISTED
+}
+
+/// Reads what looking for contradictions reads of such a heap, if they are looked for. For a rehearsal, which takes the time.
+pub(super) fn read_what_is_compared<V>(memory: &impl Memory, reading: &HeapReading<V>) {
+    let listed = starts_of(&reading.freed);
+    if is_too_much(&reading.regions, &listed) {
+        return;
+    }
+    let free = reading.regions.iter().flat_map(|region| &region.free_links).flatten();
+    let known: Vec<Addr> = free.map(|links| links.memory - HEADER).collect();
+    fetch(memory, &known);
+    fetch(memory, &listed);
 }
 
 /// Starts of all chunks in thread caches and fastbins.

@@ -9,7 +9,7 @@ use super::catch_up::catch_up;
 use super::chunk::Chunk;
 use super::layout::MallocLayout;
 use super::lists::{FreedLists, read_freed_lists};
-use super::mend::Mended;
+use super::mend::{self, Mended};
 use super::mmapped::MmappedChunk;
 use super::region::{Region, heaps, main_piece};
 use super::rehearsal::{Rehearsal, Workspace};
@@ -160,6 +160,11 @@ impl<V> HeapReading<V> {
         let of_region = |region: &RegionReading| likely_caches(memory, layout, region.parts.iter().flatten().copied());
         let caches: Vec<(i32, Addr)> = self.regions.iter().flat_map(of_region).map(|cache| (0, cache)).collect();
         self.freed.tcaches = read_freed_lists(memory, &[], Some(layout), &caches).tcaches;
+    }
+
+    /// Reads once more what is compared with malloc's lists at the end of several stops. For a rehearsal, which takes the time.
+    pub fn read_what_is_compared(&self, memory: &impl Memory) {
+        mend::read_what_is_compared(memory, self);
     }
 
     /// Names each region whose walk did not come to an end that a region can have.

@@ -6,7 +6,9 @@ use crate::analysis::capture::{CACHE_LIMIT, Rehearsed, SPARE_PAGES, read_pagemap
 use crate::analysis::live::LiveTarget;
 use crate::analysis::prepared::Glibc;
 use crate::analysis::reading::Reader;
+use crate::malloc::read::HeapReading;
 use crate::malloc::rehearsal::Workspace;
+use crate::nginx::scan::PoolScanner;
 use crate::snapshot::human::{counted, human_bytes, human_count};
 use crate::target::cache::PageCache;
 use crate::target::caught::CaughtLines;
@@ -41,6 +43,8 @@ pub struct ExpectedPause {
 pub struct OwnMemory {
     /// What a snapshot takes at its peak.
     pub needed: u64,
+    /// The least `--memory-limit` with which it is not refused: what it takes at the very most.
+    pub least_limit: u64,
     /// What can be had: the least of what the machine and our control groups have left.
     pub available: Option<u64>,
 }
@@ -68,12 +72,13 @@ pub(super) fn foresee(
     let maps_now = || Maps::read_ranges(target.process.pid).ok();
     let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now, &|| None);
     let rehearsed = rehearse(&reader, target, longest);
+    let least_limit = least_limit(target, rehearsed.plan.chunks());
     let mut best: Option<Timed> = None;
     for _ in 0..TRIALS {
         let timed = time_planned_read(&reader, target, &rehearsed)?;
         best = Some(best.filter(|best| best.took <= timed.took).unwrap_or(timed));
     }
-    Ok((ExpectedPause::of(&best.unwrap_or_default(), longest), OwnMemory::now()))
+    Ok((ExpectedPause::of(&best.unwrap_or_default(), longest), OwnMemory::now(least_limit)))
 }
 
 #[derive(Default)]
@@ -104,14 +109,16 @@ fn time_planned_read(
     let reading = reader.read(&source, plan, workspace, |lines| cache.take(lines, &target.memory))?;
     let took = began.elapsed();
     let chunks = reading.heap.regions.iter().flat_map(|region| &region.parts).map(|part| part.len() as u64).sum();
-    let again = time_lists(&target.memory, prepared.page_size, plan.lists());
+    let again = time_end(&target.memory, prepared.page_size, plan.lists(), &reading.heap);
     Ok(Timed { took, again, bytes: plan.planned_bytes() + cache.page_bytes(), chunks })
 }
 
-fn time_lists(memory: &LiveMemory, page_size: u64, lists: WantedLines) -> Duration {
+/// How long it takes to read what is read once more at the end of several stops: malloc's lists, and what is held against them.
+fn time_end(memory: &LiveMemory, page_size: u64, lists: WantedLines, heap: &HeapReading<PoolScanner>) -> Duration {
     let lists = LineCache::new(PageCache::new(memory, page_size, CACHE_LIMIT), lists);
     let began = Instant::now();
     lists.fetch_unknown(memory);
+    heap.read_what_is_compared(memory);
     began.elapsed()
 }
 
@@ -177,35 +184,38 @@ fn exactly(microseconds: u64) -> String {
 const BASE: u64 = 4 << 20;
 const PART: u64 = 8;
 
+/// With such a limit a snapshot is taken, if a rehearsal tells then what it tells now, or some more.
+fn least_limit(target: &LiveTarget, chunks: u64) -> u64 {
+    const UNIT: u64 = 1 << 20;
+    let most = target.footprint.needed(chunks);
+    (most + most / (2 * PART)).next_multiple_of(UNIT)
+}
+
 impl OwnMemory {
     /// To be asked after the rehearsal.
-    fn now() -> OwnMemory {
+    fn now(least_limit: u64) -> OwnMemory {
         let so_far = probes::own_peak().unwrap_or(0);
         let needed = so_far + so_far / PART + BASE;
         let limits = MemoryLimits::of(i32::try_from(std::process::id()).unwrap_or_default());
         let in_group = limits.cgroup.and_then(|group| Some(group.limit.saturating_sub(group.usage?)));
         let available = [limits.machine_available, in_group].into_iter().flatten().min();
-        OwnMemory { needed, available }
+        OwnMemory { needed, least_limit, available }
     }
 
     /// As a line of the list.
     pub(super) fn check(&self) -> Check {
         const WHAT: &str = "own memory";
         let needed = human_bytes(self.needed);
-        let way_out = "free memory, or take a core dump with gcore and read it on another machine";
-        match self.available {
-            None => Check::ok(WHAT, format!("about {needed}")),
-            Some(available) if self.needed > available => {
-                Check::new(WHAT, State::Stops, format!("about {needed}, and {} can be had", human_bytes(available)))
-                    .way_out(way_out)
-            }
-            Some(available) if self.needed > available / 2 => {
-                Check::new(WHAT, State::Note, format!("about {needed}, of {} that can be had", human_bytes(available)))
-            }
-            Some(available) => {
-                Check::ok(WHAT, format!("about {needed}, of {} that can be had", human_bytes(available)))
-            }
+        let at_most = format!("{}M at most (--memory-limit)", self.least_limit >> 20);
+        let Some(available) = self.available else { return Check::ok(WHAT, format!("about {needed}, {at_most}")) };
+        let can_be_had = human_bytes(available);
+        if self.needed > available {
+            let way_out = "free memory, or take a core dump with gcore and read it on another machine";
+            return Check::new(WHAT, State::Stops, format!("about {needed}, and {can_be_had} can be had"))
+                .way_out(way_out);
         }
+        let state = if self.needed > available / 2 { State::Note } else { State::Ok };
+        Check::new(WHAT, state, format!("about {needed}, {at_most}, of {can_be_had} that can be had"))
     }
 }
 
@@ -255,7 +265,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_stops_it() {
-        let state = |available| OwnMemory { needed: 100, available }.check().state;
+        let state = |available| OwnMemory { needed: 100, least_limit: 120, available }.check().state;
         assert_eq!(
             [Some(99), Some(150), Some(300), None].map(state),
             [State::Stops, State::Note, State::Ok, State::Ok]
