@@ -6,7 +6,7 @@ use poolscope::report::diff::write_table;
 use poolscope::report::style::Style;
 use poolscope::report::table::Page;
 use poolscope::report::text::width;
-use poolscope::snapshot::model::Snapshot;
+use poolscope::snapshot::model::{OwnerSummary, Snapshot};
 use std::sync::Arc;
 
 pub fn table(snapshots: &[Snapshot], style: Style, top: usize) -> String {
@@ -139,6 +139,26 @@ fn names_cannot_smuggle_in_escape_sequences() {
     insta::assert_snapshot!(text);
     for columns in [72, 80, 99, 100, 120] {
         table(&[samples::old(), new.clone()], Style { width: columns, ..Style::PLAIN }, 3);
+    }
+}
+
+/// Four columns of owners once squeezed `16K–32K` into three lines.
+#[test]
+fn sizes_are_whole_however_narrow_it_is() {
+    let mut new = samples::leaked();
+    let deleted = new.owners.iter().find(|owner| owner.owner == "dyups.deleting").unwrap().clone();
+    let others = (0..4).map(|n| format!("module.{n}.with_a_name"));
+    new.owners.extend(others.map(|owner| OwnerSummary { owner, ..deleted.clone() }));
+    let columns_of_sizes = |text: &str| {
+        let rows = text.lines().skip_while(|line| !line.starts_with("Change of chunk sizes"));
+        let rows = rows.skip(2).take_while(|line| !line.is_empty());
+        rows.map(|row| row.split_whitespace().next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    for columns in 60..120 {
+        let text = table(&[samples::old(), new.clone()], Style { width: columns, ..Style::PLAIN }, 1);
+        let sizes = columns_of_sizes(&text);
+        assert!(sizes.len() >= 3, "{text}");
+        assert!(sizes.iter().all(|size| size.contains('–') && !size.ends_with('–')), "{text}");
     }
 }
 

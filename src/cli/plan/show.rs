@@ -14,7 +14,14 @@ const REPORT: &str = "report";
 pub(super) fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::Error> {
     let typed = args.targets.into_iter().map(|typed| Target::of(SNAPSHOT, typed));
     let core = args.core.core.map(|core| Target::of_core(SNAPSHOT, core));
-    let targets = typed.chain(core).collect::<Result<Vec<_>, _>>()?;
+    let mut targets = Vec::new();
+    for target in typed.chain(core) {
+        let target = target?;
+        // Whoever stands still twice for one report typed something else than was meant.
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
     let of = args.workers_of.map_or(Whose::Targets(targets), Whose::WorkersOf);
     let save = args.output.map(|output| save(output, &of)).transpose()?;
     let format = match args.format {
@@ -83,6 +90,13 @@ fn save(output: PathBuf, of: &Whose) -> Result<Save, clap::Error> {
             SNAPSHOT,
             "--output must be a directory for several processes: each is saved in a file of its own",
         )),
-        false => Ok(Save::File(output)),
+        false => match output.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+            // Told before the process has stood still for it.
+            Some(parent) => Err(conflict(
+                SNAPSHOT,
+                &format!("--output {}: there is no directory {}; make it first", output.display(), parent.display()),
+            )),
+            None => Ok(Save::File(output)),
+        },
     }
 }

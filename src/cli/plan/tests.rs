@@ -82,6 +82,19 @@ fn several_snapshots_need_a_directory() {
 }
 
 #[test]
+fn what_cannot_be_saved_is_refused_before_anything_stands_still() {
+    let message = plan(&["poolscope", "snapshot", "1", "-o", "/no/such/x.snap"]).unwrap_err().to_string();
+    assert!(message.contains("there is no directory /no/such; make it first"), "{message}");
+}
+
+#[test]
+fn who_is_named_twice_is_looked_at_once() {
+    let task = plan(&["poolscope", "snapshot", "2", "1", "2"]).unwrap().task;
+    let Task::Show { of: Whose::Targets(targets), .. } = task else { panic!("not shown") };
+    assert_eq!(targets, [Target::Pid(2), Target::Pid(1)]);
+}
+
+#[test]
 fn parquet_needs_a_directory_and_nothing_else_takes_one() {
     let refused = |words: &[&str]| plan(words).unwrap_err().exit_code();
     let directory = std::env::temp_dir().display().to_string();

@@ -23,7 +23,9 @@ pub(super) fn lines(diff: &Diff<'_>, style: Style) -> Vec<Line> {
     let mut lines = Vec::new();
     for shown in (0..=largest.len().min(MOST_OWNERS)).rev() {
         lines = table(diff, &starts, largest.get(..shown).unwrap_or_default(), style);
-        if lines.iter().all(|line| width(&line.text) <= style.width) {
+        // A label that had to be wrapped is not found again.
+        let is_whole = lines.len() <= 1 + starts.len();
+        if is_whole && lines.iter().all(|line| width(&line.text) <= style.width) {
             break;
         }
     }
