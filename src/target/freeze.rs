@@ -63,8 +63,9 @@ pub enum FreezeError {
     },
     /// In stops of that length there is no time to read.
     #[error(
-        "process {pid} could not be read in stops of {longest:?}: {stops} of them had time for {reads} reads in all, most of \
-         them being over before its threads stood still at a good place; give a longer --max-pause, {:?} say",
+        "process {pid} could not be read in stops of {longest:?}: the last {stops} had time for {reads} reads in all, being over \
+         before its threads stood still at a good place, or before poolscope got a processor; give a longer --max-pause, {:?} \
+         say",
         (*longest * 2).max(Duration::from_millis(5))
     )]
     TooShort {
@@ -307,12 +308,13 @@ impl Freeze {
     /// none of them stands still while we attach to another. Who has stopped starts no thread: at the end a look at the list shows no
     /// new one. Returns a thread that does not stop: one that reads from a slow disk, say, while the main thread stands still.
     fn stop_new(&mut self, known: &mut BTreeSet<i32>, patience: Patience) -> Result<Option<Late>, FreezeError> {
+        let mut deadline = None;
         loop {
             self.seize_new(known, patience)?;
             if !self.threads.iter().any(TracedThread::is_running) {
                 return Ok(None);
             }
-            let deadline = Instant::now() + patience.others;
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience.others);
             self.interrupt_running();
             let company = self.company();
             for thread in self.threads.iter_mut().filter(|thread| thread.is_running()) {

@@ -41,35 +41,44 @@ pub enum Standing {
 pub(super) fn place_of(system_call: Option<i64>, is_main: bool) -> StopPlace {
     match system_call {
         None => StopPlace::InUserCode,
-        Some(number) if WAITS.contains(&number) => StopPlace::BetweenEvents,
-        // An idle thread of a pool waits on a condition variable; an event loop's own thread waits for a lock, in the
-        // middle of something.
-        Some(nix::libc::SYS_futex) if !is_main => StopPlace::BetweenEvents,
+        Some(number) if waits(number, is_main) => StopPlace::BetweenEvents,
         Some(number) if MADE_BY_MALLOC.contains(&number) => StopPlace::InUserCode,
         Some(_) => StopPlace::InSystemCall,
     }
 }
 
-/// System calls in which an event loop or an idle thread of a pool waits. aarch64 has no `epoll_wait`, `poll`, `select`
-/// and `pause`: its libc makes them of the others.
-const WAITS: &[i64] = &[
+/// True if a thread that has nothing to do waits in that system call.
+fn waits(number: i64, is_main: bool) -> bool {
+    EVENT_WAITS.contains(&number) || !is_main && IDLE_WAITS.contains(&number)
+}
+
+/// System calls in which an event loop waits for events, and a master for signals. aarch64 has no `epoll_wait` and `pause`: its
+/// libc makes them of the others.
+const EVENT_WAITS: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     nix::libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_poll,
-    #[cfg(target_arch = "x86_64")]
-    nix::libc::SYS_select,
     #[cfg(target_arch = "x86_64")]
     nix::libc::SYS_pause,
     nix::libc::SYS_epoll_pwait,
     nix::libc::SYS_epoll_pwait2,
-    nix::libc::SYS_ppoll,
-    nix::libc::SYS_pselect6,
     nix::libc::SYS_rt_sigsuspend,
     nix::libc::SYS_rt_sigtimedwait,
+];
+
+/// System calls in which idle threads of a pool wait besides. In an event loop's own thread they are calls that block, in the middle of
+/// an event: a handler that resolves a name with `getaddrinfo` (`poll`), sleeps, or waits for a lock. Event loops that wait
+/// in `poll` or `select` (`use poll` of nginx, which nobody has where there is epoll) cannot be told from that, and count as that.
+const IDLE_WAITS: &[i64] = &[
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    nix::libc::SYS_select,
+    nix::libc::SYS_ppoll,
+    nix::libc::SYS_pselect6,
     nix::libc::SYS_clock_nanosleep,
     nix::libc::SYS_nanosleep,
     nix::libc::SYS_restart_syscall,
+    nix::libc::SYS_futex,
 ];
 
 /// System calls that glibc's malloc, free and malloc_trim make with the heap half changed; `prctl` names their mappings
@@ -87,7 +96,8 @@ const MADE_BY_MALLOC: &[i64] = &[
 /// The same, with what the stack tells.
 pub(super) fn judged_place(system_call: Option<i64>, is_main: bool, standing: impl FnOnce() -> Standing) -> StopPlace {
     let place = place_of(system_call, is_main);
-    if system_call.is_some_and(|number| WAITS.contains(&number)) {
+    // A thread that waits for an arena's lock waits in a futex, too.
+    if system_call.is_some_and(|number| number != nix::libc::SYS_futex && waits(number, is_main)) {
         return place;
     }
     match (standing(), system_call) {
@@ -112,13 +122,20 @@ mod tests {
     }
 
     #[test]
+    fn an_event_loop_that_sleeps_is_in_the_middle_of_an_event() {
+        for call in [nix::libc::SYS_ppoll, nix::libc::SYS_clock_nanosleep, nix::libc::SYS_futex] {
+            assert_eq!(place_of(Some(call), true), StopPlace::InSystemCall);
+            assert_eq!(place_of(Some(call), false), StopPlace::BetweenEvents);
+        }
+    }
+
+    #[test]
     fn the_stack_says_more_than_the_system_call() {
         let place = |call, standing| judged_place(call, false, || standing);
         assert_eq!(place(None, Standing::Outside), StopPlace::OutsideMalloc);
         assert_eq!(place(None, Standing::Unknown), StopPlace::InUserCode);
         assert_eq!(place(Some(nix::libc::SYS_mmap), Standing::Outside), StopPlace::InSystemCall);
         assert_eq!(place(Some(nix::libc::SYS_write), Standing::Inside), StopPlace::InUserCode);
-        // A thread that waits for an arena's lock waits as an idle one does.
         assert_eq!(place(Some(nix::libc::SYS_futex), Standing::Inside), StopPlace::InUserCode);
         assert_eq!(place(Some(nix::libc::SYS_futex), Standing::Outside), StopPlace::BetweenEvents);
         assert_eq!(place(Some(nix::libc::SYS_epoll_pwait), Standing::Unknown), StopPlace::BetweenEvents);

@@ -70,8 +70,8 @@ const SHORTEST_REST: Duration = Duration::from_millis(10);
 const USELESS_STOPS: u32 = 20;
 const USELESS_STOPS_FOR: Duration = Duration::from_secs(3);
 
-/// It is looked so often whether there were fewer reads than stops. Stops of a millisecond let one in now and then: of a worker
-/// with 120 MiB such reading went on for minutes.
+/// It is looked so often whether there were fewer reads than stops, if there were as many stops as above. Stops of a millisecond
+/// let one in now and then: of a worker with 120 MiB such reading went on for minutes.
 const COUNT_READS_EVERY: Duration = Duration::from_secs(10);
 
 /// How often in a row, and how long in all, a stop is tried again that has come in the middle of an allocation, or in which some
@@ -293,46 +293,46 @@ impl Tries {
 }
 
 /// What stops were of use for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Use {
-    /// How many stops there were, and how many reads.
+    /// How many stops there were, and how many times somebody was let in to read.
     stops: u32,
     reads: u64,
     /// Since when these are counted, and how many reads there had been before.
     since: Instant,
     reads_before: u64,
-    /// How many stops in a row nothing was read in, and since when.
+    /// How many stops in a row nobody was let in, and since when.
     useless: u32,
     useful_at: Instant,
 }
 
 impl Use {
-    fn since_now(reads_before: u64) -> Use {
-        let now = Instant::now();
+    fn since(now: Instant, reads_before: u64) -> Use {
         Use { stops: 0, reads: 0, since: now, reads_before, useless: 0, useful_at: now }
     }
 
-    /// Counts a stop at whose end there had been so many reads in all. False if there are too few to go on.
-    fn count(&mut self, reads: u64) -> bool {
+    /// Counts a stop at whose end there had been so many reads in all. If it is of no use to go on: of how many stops, and how
+    /// many reads these had.
+    fn count(&mut self, reads: u64, now: Instant) -> Option<(u32, u64)> {
         let reads = reads.saturating_sub(self.reads_before);
         self.useless += 1;
         if reads > self.reads {
-            (self.useless, self.useful_at) = (0, Instant::now());
+            (self.useless, self.useful_at) = (0, now);
         }
         self.stops += 1;
         self.reads = reads;
-        if self.useless >= USELESS_STOPS && self.useful_at.elapsed() > USELESS_STOPS_FOR {
-            return false;
+        if self.useless >= USELESS_STOPS && now.duration_since(self.useful_at) > USELESS_STOPS_FOR {
+            return Some((self.useless, 0));
         }
-        if self.since.elapsed() <= COUNT_READS_EVERY {
-            return true;
+        if self.stops < USELESS_STOPS || now.duration_since(self.since) <= COUNT_READS_EVERY {
+            return None;
         }
-        let is_enough = self.reads >= u64::from(self.stops);
-        if is_enough {
-            let Use { useless, useful_at, .. } = *self;
-            *self = Use { useless, useful_at, ..Use::since_now(self.reads_before + self.reads) };
+        if self.reads < u64::from(self.stops) {
+            return Some((self.stops, self.reads));
         }
-        is_enough
+        let Use { useless, useful_at, .. } = *self;
+        *self = Use { useless, useful_at, ..Use::since(now, self.reads_before + self.reads) };
+        None
     }
 }
 
@@ -364,10 +364,10 @@ impl<'a> Keeper<'a> {
         let _ = ready.send(());
         let mut log = StopLog { stops: Vec::new(), elapsed: Duration::ZERO };
         let (mut tries, mut began) = (Tries::default(), None);
-        let mut usefulness = Use::since_now(0);
         let mut moment = Moment(0);
         let mut outcome = Ok(());
         gate.is_over = self.word.recv().is_err();
+        let mut usefulness = Use::since(Instant::now(), 0);
         while !gate.is_over {
             let freeze = match self.attempt(&mut tries) {
                 Ok(Attempt::Good(freeze)) => freeze,
@@ -389,9 +389,8 @@ impl<'a> Keeper<'a> {
             moment.0 += 1;
             log.elapsed = began.elapsed();
             log.stops.push(stop);
-            let is_enough = usefulness.count(self.gate.reads.load(Ordering::Relaxed));
-            if let Some(longest) = self.limits.longest.filter(|_| !is_enough && !is_done) {
-                let Use { stops, reads, .. } = usefulness;
+            let in_vain = usefulness.count(self.gate.reads.load(Ordering::Relaxed), Instant::now());
+            if let (Some(longest), Some((stops, reads)), false) = (self.limits.longest, in_vain, is_done) {
                 outcome = Err(FreezeError::TooShort { pid: self.pid, longest, stops, reads });
                 break;
             }
@@ -491,4 +490,45 @@ impl<'a> Keeper<'a> {
 
 fn reserve(longest: Duration) -> Duration {
     (longest / RESERVE).max(SMALLEST_RESERVE).min(longest / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of stops of which each takes so many milliseconds and lets in so many reads.
+    fn counted(stops: u32, milliseconds: u64, reads: impl Fn(u32) -> u64) -> Option<(u32, u64)> {
+        let begin = Instant::now();
+        let mut usefulness = Use::since(begin, 0);
+        let mut all = 0;
+        (1..=stops).find_map(|stop| {
+            all += reads(stop);
+            usefulness.count(all, begin + Duration::from_millis(milliseconds) * stop)
+        })
+    }
+
+    #[test]
+    fn many_stops_in_a_row_without_a_read_are_given_up_after_a_while() {
+        assert_eq!(counted(1000, 200, |_| 0), Some((20, 0)));
+        assert_eq!(counted(1000, 10, |_| 0), Some((301, 0)));
+        assert_eq!(counted(19, 1_000, |_| 0), None);
+        assert_eq!(counted(300, 10, |_| 0), None);
+    }
+
+    #[test]
+    fn fewer_reads_than_stops_are_given_up_after_a_longer_while() {
+        assert_eq!(counted(10_000, 20, |stop| u64::from(stop % 3 == 0)), Some((501, 167)));
+        assert_eq!(counted(10_000, 20, |_| 1), None);
+        assert_eq!(counted(10_000, 20, |stop| u64::from(stop % 3 == 0) * 4), None);
+    }
+
+    #[test]
+    fn who_was_of_use_before_is_counted_anew() {
+        assert_eq!(counted(10_000, 20, |stop| if stop <= 501 { 5 } else { u64::from(stop % 2) }), Some((501, 250)));
+    }
+
+    #[test]
+    fn few_stops_in_a_long_time_are_not_given_up() {
+        assert_eq!(counted(19, 5_000, |stop| u64::from(stop % 2 == 0)), None);
+    }
 }

@@ -123,12 +123,9 @@ fn foresee(target: &LiveTarget, options: &Options, progress: &dyn Progress, diag
     progress.step("rehearsing on the running process");
     match pause::foresee(target, glibc, options.max_pause) {
         Ok((pause, memory)) => {
-            let (pid, needed) = (target.process.pid, memory.least_limit);
-            let memory_check = match target.footprint.limit.filter(|limit| *limit < needed) {
-                Some(limit) => {
-                    let refusal = SnapshotError::MemoryLimit { pid, needed, limit };
-                    Check::new("own memory", State::Stops, refusal.to_string())
-                }
+            let refused = target.footprint.check(target.process.pid, pause.chunks).err();
+            let memory_check = match refused {
+                Some(error) => Check::new("own memory", State::Stops, error.to_string()),
                 None => memory.check(),
             };
             diagnosis.checks.extend([memory_check, pause.check()]);

@@ -3,6 +3,7 @@
 use super::{Check, State};
 use crate::addr::AddrRange;
 use crate::analysis::capture::{CACHE_LIMIT, Rehearsed, SPARE_PAGES, read_pagemap, rehearse, threads};
+use crate::analysis::footprint::Footprint;
 use crate::analysis::live::LiveTarget;
 use crate::analysis::prepared::Glibc;
 use crate::analysis::reading::Reader;
@@ -43,8 +44,8 @@ pub struct ExpectedPause {
 pub struct OwnMemory {
     /// What a snapshot takes at its peak.
     pub needed: u64,
-    /// The least `--memory-limit` with which it is not refused: what it takes at the very most.
-    pub least_limit: u64,
+    /// A `--memory-limit` with which no command is refused, not even one that keeps a row for each chunk: whole MiB.
+    pub enough: u64,
     /// What can be had: the least of what the machine and our control groups have left.
     pub available: Option<u64>,
 }
@@ -72,13 +73,13 @@ pub(super) fn foresee(
     let maps_now = || Maps::read_ranges(target.process.pid).ok();
     let reader = Reader::new(&target.memory, prepared, glibc, &pagemap, &maps_now, &|| None);
     let rehearsed = rehearse(&reader, target, longest);
-    let least_limit = least_limit(target, rehearsed.plan.chunks());
+    let enough = enough_for_all(rehearsed.plan.chunks());
     let mut best: Option<Timed> = None;
     for _ in 0..TRIALS {
-        let timed = time_planned_read(&reader, target, &rehearsed)?;
+        let timed = time_planned_read(&reader, target, glibc, &rehearsed)?;
         best = Some(best.filter(|best| best.took <= timed.took).unwrap_or(timed));
     }
-    Ok((ExpectedPause::of(&best.unwrap_or_default(), longest), OwnMemory::now(least_limit)))
+    Ok((ExpectedPause::of(&best.unwrap_or_default(), longest), OwnMemory::now(enough)))
 }
 
 #[derive(Default)]
@@ -94,6 +95,7 @@ struct Timed {
 fn time_planned_read(
     reader: &Reader<'_, LiveMemory>,
     target: &LiveTarget,
+    glibc: &Glibc,
     rehearsed: &Rehearsed,
 ) -> Result<Timed, Fault> {
     let Rehearsed { plan, lines } = rehearsed;
@@ -106,8 +108,10 @@ fn time_planned_read(
     let began = Instant::now();
     let maps = Maps::read_ranges(target.process.pid).ok();
     let source = reader.source(maps.as_ref().unwrap_or(&prepared.maps), &[], &cache, lines);
-    let reading = reader.read(&source, plan, workspace, |lines| cache.take(lines, &target.memory))?;
+    let mut reading = reader.read(&source, plan, workspace, |lines| cache.take(lines, &target.memory))?;
     let took = began.elapsed();
+    // Thread caches are found by registers, which only a stop tells.
+    reading.heap.add_likely_caches(&cache, &glibc.layout);
     let chunks = reading.heap.regions.iter().flat_map(|region| &region.parts).map(|part| part.len() as u64).sum();
     let again = time_end(&target.memory, prepared.page_size, plan.lists(), &reading.heap);
     Ok(Timed { took, again, bytes: plan.planned_bytes() + cache.page_bytes(), chunks })
@@ -184,29 +188,29 @@ fn exactly(microseconds: u64) -> String {
 const BASE: u64 = 4 << 20;
 const PART: u64 = 8;
 
-/// With such a limit a snapshot is taken, if a rehearsal tells then what it tells now, or some more.
-fn least_limit(target: &LiveTarget, chunks: u64) -> u64 {
+/// What no command goes beyond, if a rehearsal tells then what it tells now, or some more.
+fn enough_for_all(chunks: u64) -> u64 {
     const UNIT: u64 = 1 << 20;
-    let most = target.footprint.needed(chunks);
+    let most = Footprint { limit: None, with_chunks: true }.needed(chunks);
     (most + most / (2 * PART)).next_multiple_of(UNIT)
 }
 
 impl OwnMemory {
-    /// To be asked after the rehearsal.
-    fn now(least_limit: u64) -> OwnMemory {
+    /// To be asked after the rehearsal, and told what is enough for all commands.
+    fn now(enough: u64) -> OwnMemory {
         let so_far = probes::own_peak().unwrap_or(0);
         let needed = so_far + so_far / PART + BASE;
         let limits = MemoryLimits::of(i32::try_from(std::process::id()).unwrap_or_default());
         let in_group = limits.cgroup.and_then(|group| Some(group.limit.saturating_sub(group.usage?)));
         let available = [limits.machine_available, in_group].into_iter().flatten().min();
-        OwnMemory { needed, least_limit, available }
+        OwnMemory { needed, enough: enough.max(needed.next_multiple_of(1 << 20)), available }
     }
 
     /// As a line of the list.
     pub(super) fn check(&self) -> Check {
         const WHAT: &str = "own memory";
         let needed = human_bytes(self.needed);
-        let at_most = format!("{}M at most (--memory-limit)", self.least_limit >> 20);
+        let at_most = format!("{} MiB at most (for --memory-limit)", human_count(self.enough >> 20));
         let Some(available) = self.available else { return Check::ok(WHAT, format!("about {needed}, {at_most}")) };
         let can_be_had = human_bytes(available);
         if self.needed > available {
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn too_little_memory_stops_it() {
-        let state = |available| OwnMemory { needed: 100, least_limit: 120, available }.check().state;
+        let state = |available| OwnMemory { needed: 100, enough: 120, available }.check().state;
         assert_eq!(
             [Some(99), Some(150), Some(300), None].map(state),
             [State::Stops, State::Note, State::Ok, State::Ok]

@@ -8,15 +8,15 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, ClapArgs)]
 #[command(next_help_heading = "Stops of a running process")]
 pub struct StopArgs {
-    /// How long it may stand still at a time (`5ms`, `1s`; 2ms or more). What takes longer is read in several stops, and the report says
-    /// so
+    /// How long it may stand still at a time (`5ms`, `1s`; 2ms or more). What takes longer is read in several stops, and the
+    /// report says so
     #[arg(long, value_name = "TIME", value_parser = parse_pause, default_value = "20ms", conflicts_with = "single_stop")]
     pub max_pause: Duration,
     /// Read everything in one stop, however long: only that gives an exact picture of one moment
     #[arg(long)]
     pub single_stop: bool,
-    /// Take at most so much memory (`200M`; 64M or more). Before the process is stopped it is foreseen how much that would be, and what
-    /// would take more is refused
+    /// Take at most so much memory (`200M`; 64M or more). Before the process is stopped it is foreseen how much that would be,
+    /// and what would take more is refused
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "Our own memory")]
     pub memory_limit: Option<u64>,
 }
@@ -39,8 +39,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
     }
 }
 
-/// To stop a process and to let it go takes most of a millisecond: in stops of one a worker with 120 MiB was not read in 14 of 14
-/// tries.
+/// To stop a process and to let it go takes most of a millisecond, so that in stops of one hardly anything is read.
 const SHORTEST: Duration = Duration::from_millis(2);
 
 /// Nobody would wait for longer ones.

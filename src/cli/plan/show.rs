@@ -17,7 +17,7 @@ pub(super) fn snapshot(args: SnapshotArgs, style: Style) -> Result<Task, clap::E
     let mut targets = Vec::new();
     for target in typed.chain(core) {
         let target = target?;
-        // Whoever stands still twice for one report typed something else than was meant.
+        // A worker that is named twice need not stand still twice.
         if !targets.contains(&target) {
             targets.push(target);
         }

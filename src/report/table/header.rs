@@ -74,7 +74,7 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     };
     let place = match freeze.unused_stops {
         0 => place,
-        tries => format!("{place}, after {} elsewhere", counted(u64::from(tries), "stop")),
+        tries => format!("{place}, after {} elsewhere{}", counted(u64::from(tries), "stop"), sum_beside(freeze)),
     };
     let asked = freeze.max_pause_microseconds.filter(|asked| *asked < freeze.pause_microseconds);
     let longer = asked.map(|asked| format!(", longer than the {} asked for", duration(asked))).unwrap_or_default();
@@ -90,6 +90,14 @@ fn freeze(freeze: &FreezeInfo, has_events: bool) -> String {
     }
 }
 
+/// How long all stops took together, if one is told as the only one that was of use; of several it is told with what they mean.
+fn sum_beside(freeze: &FreezeInfo) -> String {
+    match freeze.stops {
+        1 => format!(", {} in all", duration(freeze.sum_microseconds)),
+        _ => String::new(),
+    }
+}
+
 /// What several stops mean for what is shown; nothing of a single one.
 fn stops(snapshot: &Snapshot) -> Option<String> {
     let freeze = snapshot.freeze.as_ref().filter(|freeze| freeze.stops > 1)?;
@@ -100,10 +108,11 @@ fn stops(snapshot: &Snapshot) -> Option<String> {
         _ => format!(", and of {} that were read twice {} had changed", counted(chunks, "chunk"), human_count(changed)),
     };
     Some(format!(
-        "not one moment but {} within {}, {} in all: each part is as it was at its stop{changed} (--single-stop reads all in one)",
+        "not one moment but {} within {}, {}{} in all: each part is as it was at its stop{changed} (--single-stop reads all in one)",
         freeze.stops,
         duration(freeze.elapsed_microseconds),
         duration(freeze.sum_microseconds),
+        if freeze.unused_stops > 0 { " with those elsewhere" } else { "" },
     ))
 }
 
@@ -209,6 +218,12 @@ mod tests {
         );
         assert_eq!(freeze_of("between_events", CONTRADICTED, 1), "frozen 412 us (between events)");
         assert_eq!(freeze_of("between_events", SEVERAL_MOMENTS, 4), "frozen 4 times, at most 412 us (between events)");
+        let tries = FreezeInfo { stops: 1, unused_stops: 2, sum_microseconds: 940, ..FreezeInfo::default() };
+        let place = "between_events".to_owned();
+        assert_eq!(
+            freeze(&FreezeInfo { place, pause_microseconds: 412, ..tries }, true),
+            "frozen 412 us (between events, after 2 stops elsewhere, 940 us in all)"
+        );
         // Of a file from before this was told.
         assert_eq!(freeze_of("between_events", "", 1), "frozen 412 us (between events)");
     }
