@@ -311,8 +311,10 @@ impl Walker {
             // The zero header, which is the last thing in a heap of another arena.
             (0, before) if after + HEADER == end => {
                 after = end;
-                if before == 0 {
-                    self.join_last_with_fencepost();
+                if before == 0 && !self.join_last_with_fencepost() {
+                    let reason =
+                        "size 0x0 is smaller than any chunk, and no header of 16 bytes before it closes the heap";
+                    return Err(Interruption::Broken(at, reason.to_owned()));
                 }
             }
             (_, before) if before >= 2 * HEADER => {}
@@ -324,13 +326,15 @@ impl Walker {
         Ok(WalkEnd::Fenceposts(after))
     }
 
-    fn join_last_with_fencepost(&mut self) {
-        if let Some(last) = self.walk.chunks.last_mut()
-            && last.size() == MIN_SIZE
-            && last.state() == ChunkState::InUse
-        {
+    /// False if what comes before the zero header is no fencepost: its size is wrong, and it reaches over the header of 16.
+    fn join_last_with_fencepost(&mut self) -> bool {
+        // Of another stretch: what it is was told there.
+        let Some(last) = self.walk.chunks.last_mut() else { return true };
+        let is_joined = last.size() == MIN_SIZE && last.state() == ChunkState::InUse;
+        if is_joined {
             *last = last.with_state(ChunkState::Fencepost);
         }
+        is_joined
     }
 }
 

@@ -196,6 +196,22 @@ fn a_flag_that_says_nothing_about_size_or_state_does_no_harm() {
     assert_eq!(heap.chunks, target.chunks);
 }
 
+/// One bit more in its size, and the last chunk of a heap reaches over the first of the two headers that close it.
+#[test]
+fn a_chunk_that_reaches_into_the_end_of_its_heap_is_noticed() {
+    for release in all() {
+        let heap = |size| vec![in_use(size)];
+        let spec = Spec { arenas: vec![vec![heap(0x60), heap(0x40)]], ..Spec::plain(&[in_use(0x40)]) };
+        let mut target = HeapImage::build(&release, &spec);
+        let is_last = |pair: &&[Chunk]| pair[1].state() == ChunkState::Fencepost;
+        let header = target.chunks.windows(2).find(is_last).unwrap()[0].start() + 8;
+        let word = target.image.read_u64(header).unwrap();
+        target.poke(header, word + 0x10);
+        let heap = read_bounded(&target, &Rehearsal::default()).unwrap();
+        assert!(!heap.books.reconcile_exactly(), "{:#?}", heap.chunks);
+    }
+}
+
 /// The hole behind the first piece is full of what looks like headers, each of which leads on for long and to no end.
 #[test]
 fn a_hole_full_of_false_headers_is_searched_in_bounded_time() {
