@@ -12,6 +12,8 @@ use crate::snapshot::model::Snapshot;
 const MOST_FIRST: usize = 5;
 /// Lines of each there, its evidence included.
 const MOST_LINES: usize = 5;
+/// One that would lose a single line is shown whole: the line that points to the rest, and the rest, would be longer.
+const NOT_CUT: usize = MOST_LINES + 1;
 /// Findings below the tables: a worker can have as many as it has had upstreams.
 const MOST: usize = 10;
 
@@ -40,7 +42,7 @@ pub(super) fn first(snapshot: &Snapshot, style: Style) -> Vec<Line> {
 /// All of it, if the first screen had no room for something.
 pub(super) fn whole(snapshot: &Snapshot, style: Style) -> Vec<Line> {
     let findings = &snapshot.findings;
-    let fits = |finding: &Finding| all_lines(finding, style).len() <= MOST_LINES;
+    let fits = |finding: &Finding| all_lines(finding, style).len() <= NOT_CUT;
     let is_cut = |(index, finding): (usize, &Finding)| index >= MOST_FIRST || !fits(finding);
     let shown: Vec<&Finding> =
         findings.iter().enumerate().filter(|place| is_cut(*place)).map(|(_, finding)| finding).collect();
@@ -60,7 +62,7 @@ pub(super) fn whole(snapshot: &Snapshot, style: Style) -> Vec<Line> {
 /// The conclusion, and below it the evidence as far as there is room: never more lines than a finding has on the first screen.
 fn short(finding: &Finding, style: Style) -> Vec<Line> {
     let mut lines = all_lines(finding, style);
-    if lines.len() > MOST_LINES {
+    if lines.len() > NOT_CUT {
         lines.truncate(MOST_LINES);
         let more = format!(" {} (in full below the tables)", style.ellipsis());
         if let Some(last) = lines.last_mut() {
