@@ -368,16 +368,20 @@ impl Freeze {
         /// What keeps us out for a moment and cannot be seen any more when we look for it is worth another try: a tracer that lets
         /// go, a main thread that has ended because another one calls `execve`.
         const UNEXPLAINED: Duration = Duration::from_millis(100);
+        /// On a busy machine that time may have room for a single try, and the next program that calls `execve` is met again.
+        const UNEXPLAINED_TRIES: u32 = 30;
         let begin = Instant::now();
         let deadline = begin + patience;
+        let mut tries = 0;
         loop {
             let errno = match TracedThread::seize(Pid::from_raw(tid)) {
                 Ok(seized) => return Ok(seized),
                 Err(errno) => errno,
             };
+            tries += 1;
             let tracer = tracer_of(tid);
             match tracer {
-                None if begin.elapsed() >= UNEXPLAINED => {
+                None if tries >= UNEXPLAINED_TRIES && begin.elapsed() >= UNEXPLAINED => {
                     let refusal = crate::target::access::explain(self.pid);
                     return Err(FreezeError::Refused { tid, errno, refusal });
                 }
