@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::campaign::round::{Aim, Campaign, Stops};
+use super::campaign::end::End;
+use super::campaign::receipt::Receipt;
+use super::campaign::round::{Aim, Campaign, Round, Stops};
 use super::machine::Machine;
 use super::table::Table;
 use super::{Plan, Tally};
@@ -24,7 +26,7 @@ pub(crate) fn setting(campaign: &Campaign, plan: &Plan) {
 }
 
 /// A line for each way to end.
-pub(crate) fn results(tallies: &[Tally], undisturbed: &[Duration]) {
+pub(crate) fn ends(tallies: &[Tally<(End, Aim)>], undisturbed: &[Duration]) {
     let mut table =
         Table::new(&["end", "at", "rounds", "worker held", "cut short", "answer: median", "99 %", "longest", "harm"]);
     let quiet = Answers::of(undisturbed.to_vec());
@@ -32,25 +34,39 @@ pub(crate) fn results(tallies: &[Tally], undisturbed: &[Duration]) {
         ["nobody looks", "", "", "", "", &quiet.median, &quiet.late, &quiet.longest, ""].map(str::to_owned).into(),
     );
     for tally in tallies {
-        let answers = Answers::of(tally.rounds.iter().map(|round| round.waited).collect());
-        let count = |of: fn(&super::Round) -> bool| tally.rounds.iter().filter(|round| of(round)).count().to_string();
-        let at = match tally.aim {
+        let (end, aim) = tally.kind;
+        let at = match aim {
             Aim::Anywhere => "any moment",
             Aim::InStop => "a stop",
         };
-        table.row(vec![
-            tally.end.name().to_owned(),
-            at.to_owned(),
-            tally.done().to_string(),
-            count(|round| round.held),
-            count(|round| round.cut_short),
-            answers.median,
-            answers.late,
-            answers.longest,
-            tally.faults.len().to_string(),
-        ]);
+        table.row([end.name().to_owned(), at.to_owned()].into_iter().chain(outcome(tally)).collect());
     }
     println!("{table}");
+}
+
+/// A line for each signal that nginx receives.
+pub(crate) fn receipts(tallies: &[Tally<Receipt>]) {
+    let mut table =
+        Table::new(&["nginx gets", "rounds", "held then", "no report", "answer: median", "99 %", "longest", "harm"]);
+    for tally in tallies {
+        table.row([tally.kind.name()].into_iter().chain(outcome(tally)).collect());
+    }
+    println!("{table}");
+}
+
+/// Rounds, how often the target was held, how often there was no report, answers, harm.
+fn outcome<K>(tally: &Tally<K>) -> [String; 7] {
+    let answers = Answers::of(tally.rounds.iter().map(|round| round.waited).collect());
+    let count = |of: fn(&Round) -> bool| tally.rounds.iter().filter(|round| of(round)).count().to_string();
+    [
+        tally.done().to_string(),
+        count(|round| round.held),
+        count(|round| round.cut_short),
+        answers.median,
+        answers.late,
+        answers.longest,
+        tally.faults.len().to_string(),
+    ]
 }
 
 /// How long new clients waited, in words.

@@ -1,12 +1,15 @@
 //! Signals that reach the target before and during a stop.
 
 use crate::campaign::Sequence;
+use crate::campaign::receipt::{Receipt, Receiver};
+use crate::campaign::round::{Aim, Stops};
 use crate::looks::{options, stop_once, while_looking};
 use crate::state::{assert_runs, fault_of_threads, name, status, wait_for_state, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use poolscope::analysis::{Silent, take};
 use poolscope_fixtures::{HeapProgram, Helper, HelperKind, Kind};
+use std::path::Path;
 use std::time::Duration;
 
 fn send(pid: u32, signal: Signal) {
@@ -94,4 +97,20 @@ fn every_signal_to_a_thread_reaches_that_thread_with_its_value_and_in_order() {
     assert!(looks > 10, "{looks}");
     assert_eq!(name(pid), format!("right {SIGNALS}"));
     assert_runs(pid);
+}
+
+/// A part of what `cargo bench --bench harmless` does.
+#[test]
+fn nginx_does_about_each_signal_what_it_does_unobserved() {
+    let mut receiver = Receiver::start(Path::new(env!("CARGO_BIN_EXE_poolscope")), 0x2545_f491_4f6c_dd1d).unwrap();
+    let mut held = 0;
+    for receipt in Receipt::ALL {
+        for round in 0..4 {
+            let stops = if round % 2 == 0 { Stops::Single } else { Stops::Several };
+            let aim = if round < 2 { Aim::Anywhere } else { Aim::InStop };
+            held += u32::from(receiver.round(receipt, stops, aim).unwrap().held);
+        }
+    }
+    assert!(held > 0);
+    receiver.finish().unwrap();
 }

@@ -7,6 +7,8 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::round::is_whole;
+
 /// What befalls poolscope at a moment that it does not choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -62,19 +64,18 @@ impl End {
         if errors.contains("panicked") || errors.contains("backtrace") {
             return told("a panic");
         }
-        match (status.code(), status.signal(), self) {
-            // 3 is a report that is not complete: a worker under load was read in the middle of its own code.
-            (Some(0 | 3), _, _) => None,
-            (_, Some(number), End::Signal(signal)) if number == signal as i32 => None,
-            // On a machine that others keep busy the worker may not come to its stop in time; it was let go.
-            (Some(1), _, _)
-                if ["did not stop within", "could not be read in stops"].iter().any(|why| errors.contains(why)) =>
-            {
-                None
-            }
+        match (status.signal(), self) {
+            _ if is_whole(status) || is_for_want_of_time(status, errors) => None,
+            (Some(number), End::Signal(signal)) if number == signal as i32 => None,
             _ => told("not an end to expect"),
         }
     }
+}
+
+/// On a machine that others keep busy the worker may not come to its stop in time; it was let go.
+pub(crate) fn is_for_want_of_time(status: ExitStatus, errors: &str) -> bool {
+    status.code() == Some(1)
+        && ["did not stop within", "could not be read in stops"].iter().any(|why| errors.contains(why))
 }
 
 /// Rust's library aborts where an allocation fails, and panics where a new thread gets no stack, or none for its signal handlers;

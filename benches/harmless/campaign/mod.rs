@@ -1,9 +1,10 @@
-//! Ending poolscope in the middle of its work, again and again, and looking each time at what it leaves behind. The benchmark
-//! `harmless` does this thousands of times; the test of that name runs a part of it.
+//! Ending poolscope in the middle of its work, or sending its target a signal meanwhile, again and again, and looking each time
+//! at what that leaves behind. The benchmark `harmless` does this thousands of times; the test of that name runs a part of it.
 
 mod child;
 pub(crate) mod end;
 mod load;
+pub(crate) mod receipt;
 pub(crate) mod round;
 pub(crate) mod subject;
 

@@ -5,7 +5,7 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::subject::Subject;
+use super::subject::{Subject, is_traced};
 use super::{Failure, Sequence, child};
 
 /// How poolscope is told to stop the worker.
@@ -18,7 +18,7 @@ pub(crate) enum Stops {
 }
 
 impl Stops {
-    fn options(self) -> &'static [&'static str] {
+    pub(crate) fn options(self) -> &'static [&'static str] {
         match self {
             Stops::Single => &["--single-stop"],
             Stops::Several => &["--max-pause", "5ms"],
@@ -35,15 +35,25 @@ pub(crate) enum Aim {
     InStop,
 }
 
-/// What came of one end.
+/// What came of one end, or of one signal to the target.
 #[derive(Debug)]
 pub(crate) struct Round {
-    /// Whether the worker was held when it happened.
+    /// Whether the target was held when it happened.
     pub(crate) held: bool,
-    /// Whether it ended poolscope, or came to nothing.
+    /// Whether poolscope ended without a report because of it.
     pub(crate) cut_short: bool,
     /// How long a new client then waited for an answer.
     pub(crate) waited: Duration,
+}
+
+/// How one run of poolscope went.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Whether its target was held at the moment at which something happened.
+    pub(crate) held: bool,
+    pub(crate) status: ExitStatus,
+    /// What it wrote to standard error.
+    pub(crate) errors: String,
 }
 
 /// Ends one poolscope after the other on the same worker.
@@ -104,9 +114,7 @@ impl Campaign {
 
     /// Starts one poolscope, ends it, and looks at the worker.
     pub(crate) fn round(&mut self, end: End, stops: Stops, aim: Aim) -> Result<Round, Failure> {
-        let mut child = child::start(&self.binary, self.subject.worker(), stops.options())?;
-        let held = self.end_at_moment(&mut child, end, stops, aim);
-        let (status, errors) = child::end_of(child)?;
+        let Run { held, status, errors } = self.run(self.subject.worker(), stops, aim, |child| end.befall(child))?;
         // First of all: nothing that follows must give the worker time to recover.
         let waited = self.subject.check().map_err(|fault| format!("after {} ({status}): {fault}", end.name()))?;
         self.subject.check_files().map_err(|fault| format!("after {} ({status}): {fault}", end.name()))?;
@@ -116,28 +124,45 @@ impl Campaign {
         }
     }
 
-    /// True if the worker was held at that moment.
-    fn end_at_moment(&mut self, child: &mut Child, end: End, stops: Stops, aim: Aim) -> bool {
+    /// Starts poolscope on `pid`, lets something `happen` at a moment, and waits for poolscope's end.
+    pub(crate) fn run(
+        &mut self,
+        pid: u32,
+        stops: Stops,
+        aim: Aim,
+        happen: impl FnOnce(&mut Child),
+    ) -> Result<Run, Failure> {
+        let mut child = child::start(&self.binary, pid, stops.options())?;
         match aim {
-            Aim::Anywhere => {
-                // Some come after the end of a run that is faster than usual, and most before.
-                let whole = self.usual(stops).as_micros() as u64 * 11 / 10;
-                std::thread::sleep(Duration::from_micros(self.sequence.below(whole)));
-            }
+            Aim::Anywhere => std::thread::sleep(self.some_of_a_run(stops)),
             Aim::InStop => {
-                while !self.subject.is_traced() && matches!(child.try_wait(), Ok(None)) {
+                while !is_traced(pid) && matches!(child.try_wait(), Ok(None)) {
                     std::thread::sleep(Duration::from_micros(20));
                 }
                 let later = Duration::from_micros(self.sequence.below(STOP.as_micros() as u64));
                 std::thread::sleep(later);
             }
         }
-        let held = self.subject.is_traced();
-        end.befall(child);
-        held
+        let held = is_traced(pid);
+        happen(&mut child);
+        let (status, errors) = child::end_of(child)?;
+        Ok(Run { held, status, errors })
+    }
+
+    /// A part of what a run usually takes; now and then a little more than all of it.
+    pub(crate) fn some_of_a_run(&mut self, stops: Stops) -> Duration {
+        let whole = self.usual(stops).as_micros() as u64 * 11 / 10;
+        Duration::from_micros(self.sequence.below(whole))
+    }
+
+    /// What is started.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
     }
 }
 
-fn is_whole(status: ExitStatus) -> bool {
+/// True for a run that came to its own end with a report.
+pub(crate) fn is_whole(status: ExitStatus) -> bool {
+    // 3 is a report that is not complete: a worker under load was read in the middle of its own code.
     matches!(status.code(), Some(0 | 3))
 }

@@ -50,9 +50,9 @@ impl Subject {
         self.load.answered()
     }
 
-    /// Whether somebody traces the worker just now.
-    pub(crate) fn is_traced(&self) -> bool {
-        field(self.worker, self.worker, "TracerPid").is_some_and(|tracer| tracer != "0")
+    /// How often the worker has noted signal `number` in its log.
+    pub(crate) fn received(&self, number: i32) -> usize {
+        self.nginx.received(self.worker, number)
     }
 
     /// Looks at the worker after poolscope has ended. Gives the time that a new client waited for its answer.
@@ -123,8 +123,18 @@ fn fds(pid: u32) -> BTreeMap<u32, PathBuf> {
         .collect()
 }
 
+/// Whether somebody traces the main thread of a process just now.
+pub(crate) fn is_traced(pid: u32) -> bool {
+    field(pid, pid, "TracerPid").is_some_and(|tracer| tracer != "0")
+}
+
 /// What is wrong with the threads of a process that was let go: one is traced, or stands still.
 pub(crate) fn fault_of_threads(pid: u32) -> Option<String> {
+    fault_of_threads_in(pid, &['R', 'S', 'D', 'I', 'X', 'Z'])
+}
+
+/// The same for threads that have to be in one of `states`.
+pub(crate) fn fault_of_threads_in(pid: u32, states: &[char]) -> Option<String> {
     let tasks: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().collect();
     if tasks.is_empty() {
         return Some(format!("process {pid} is gone"));
@@ -132,7 +142,7 @@ pub(crate) fn fault_of_threads(pid: u32) -> Option<String> {
     tasks.iter().filter_map(|task| task.file_name().to_str()?.parse().ok()).find_map(|tid: u32| {
         // A thread that has ended since is none to ask for.
         let (tracer, state) = (field(pid, tid, "TracerPid")?, field(pid, tid, "State")?);
-        match tracer == "0" && state.starts_with(['R', 'S', 'D', 'I', 'X', 'Z']) {
+        match tracer == "0" && state.starts_with(states) {
             true => None,
             false => Some(format!("thread {tid} of {pid} is in state {state}, traced by {tracer}")),
         }
