@@ -150,7 +150,7 @@ fn with_library(name: &str) -> std::process::Child {
     assert!(status.success());
     let child = std::process::Command::new("sleep").arg("60").env("LD_PRELOAD", &library).spawn().unwrap();
     let maps = || std::fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
     while !(maps().contains(name) && maps().contains("libc.so.6")) {
         assert!(std::time::Instant::now() < deadline, "{}", maps());
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -142,7 +142,7 @@ fn ten_thousand_corruptions_end_in_an_error_or_a_partial_core() {
             Ok(_) => opened += 1,
             Err(error) => assert!(error.to_string().contains(&path.display().to_string())),
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "round {round} took {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "round {round} took {:?}", start.elapsed());
     }
     assert!(opened > 3000, "{opened}");
     let grown = peak() - before;

@@ -96,7 +96,7 @@ impl Worker {
             modules: &modules,
             memory: &self.memory,
             places: &self.known,
-            budget: Budget { time: Duration::from_secs(60), ..Budget::default() },
+            budget: Budget { time: Duration::from_secs(300), ..Budget::default() },
         };
         explore(&input)
     }

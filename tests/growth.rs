@@ -148,7 +148,7 @@ fn a_worker_that_was_killed_is_followed_by_one_of_the_same_configuration() {
     // Start times are told in whole seconds of age: the new worker must be younger than the old snapshot by more.
     std::thread::sleep(std::time::Duration::from_secs(2));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(old_pid as i32), nix::sys::signal::Signal::SIGKILL).unwrap();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
     let new_pid = loop {
         match nginx.worker_pid() {
             Ok(pid) if pid != old_pid => break pid,

@@ -91,7 +91,7 @@ fn check(nginx: &Nginx, plan: &MixedPlan) -> Snapshot {
         }
         let rows: Vec<String> = snapshot.pools.iter().map(shown).collect();
         let message = format!("{}\n{}", wrong.join("\n"), rows.join("\n"));
-        assert!(start.elapsed() < Duration::from_secs(10), "{message}");
+        assert!(start.elapsed() < Duration::from_secs(90), "{message}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -141,7 +141,7 @@ fn a_load_that_is_gone_leaves_nothing_behind() {
         let snapshot = snapshot_of(&nginx);
         let left: usize = ["request", "connection"].map(|kind| count(&snapshot, kind, &[])).iter().sum();
         let rows: Vec<String> = snapshot.pools.iter().map(shown).collect();
-        assert!(start.elapsed() < Duration::from_secs(20), "{}", rows.join("\n"));
+        assert!(start.elapsed() < Duration::from_secs(90), "{}", rows.join("\n"));
         if left == 0 {
             break snapshot;
         }

@@ -27,7 +27,7 @@ fn snapshot_when(nginx: &Nginx, what: &str, is_wanted: impl Fn(&Snapshot) -> boo
             return snapshot;
         }
         let rows: Vec<String> = snapshot.pools.iter().map(shown).collect();
-        assert!(start.elapsed() < Duration::from_secs(20), "no snapshot with {what}:\n{}", rows.join("\n"));
+        assert!(start.elapsed() < Duration::from_secs(90), "no snapshot with {what}:\n{}", rows.join("\n"));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -56,7 +56,7 @@ fn count(snapshot: &Snapshot, kind: &str, state: &str) -> usize {
 
 fn client(port: u16, request: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
     stream.write_all(request).unwrap();
     stream
 }

@@ -129,9 +129,9 @@ fn what_closed_connections_have_left_hides_no_lost_pool() {
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(90);
     while !is_so() {
-        assert!(Instant::now() < end, "{what}: not within 20 s");
+        assert!(Instant::now() < end, "{what}: not within 90 s");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

