@@ -18,6 +18,9 @@ use super::{Failure, child};
 /// No effect of a signal takes longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// One of some processes that are looked at in turns is stopped again before that, if it is there at all.
+const NEXT_STOP: Duration = Duration::from_secs(1);
+
 /// What a target receives at a moment that poolscope does not choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Receipt {
@@ -90,7 +93,7 @@ impl Receiver {
             Receipt::Stopped => self.stopped(stops, aim),
             Receipt::Continued => self.continued(stops, aim),
             Receipt::Reload => self.reload(stops, aim),
-            Receipt::Upgrade => self.upgrade(stops),
+            Receipt::Upgrade => self.upgrade(stops, aim),
         };
         round.map_err(|fault| format!("{}: {fault}", receipt.name()).into())
     }
@@ -150,7 +153,7 @@ impl Receiver {
         finished(&run, looked_at == worker, answer_time(self.reloaded.ports().http)?)
     }
 
-    fn upgrade(&mut self, stops: Stops) -> Result<Round, Failure> {
+    fn upgrade(&mut self, stops: Stops, aim: Aim) -> Result<Round, Failure> {
         let (old, old_workers) = (self.upgraded.master_pid()?, self.upgraded.worker_pids());
         let (campaign, nginx) = (&mut self.campaign, &self.upgraded);
         let binary = campaign.binary().to_owned();
@@ -169,6 +172,10 @@ impl Receiver {
             });
             let mut rest = || {
                 std::thread::sleep(campaign.some_of_a_run(stops));
+                let deadline = Instant::now() + NEXT_STOP;
+                while aim == Aim::InStop && !is_traced(old) && Instant::now() < deadline {
+                    std::thread::sleep(Duration::from_micros(20));
+                }
                 held |= is_traced(old);
             };
             rest();
@@ -203,9 +210,13 @@ fn look(binary: &Path, pid: u32, stops: Stops) -> Result<(), String> {
     fault_of_run(status, &errors, true).map_or(Ok(()), Err)
 }
 
-/// What is wrong with how a run ended, if anything is. That of a target that ends ends with an error.
+/// What is wrong with how a run ended, if anything is. That of a target that ends, or has yet to become nginx, ends with an error.
 fn fault_of_run(status: ExitStatus, errors: &str, may_exit: bool) -> Option<String> {
-    let is_gone = || ["exited", "there is no process", "is a zombie"].iter().any(|why| errors.contains(why));
+    let is_gone = || {
+        ["exited", "there is no process", "is a zombie", "became another program"]
+            .iter()
+            .any(|why| errors.contains(why))
+    };
     let is_expected = is_whole(status)
         || is_for_want_of_time(status, errors)
         || may_exit && status.code() == Some(1) && errors.starts_with("poolscope: ") && is_gone();
