@@ -1,6 +1,6 @@
 //! Several short stops instead of a long one: what is found is the same, and the target runs on whatever happens.
 
-use poolscope::analysis::{Options, Silent, SnapshotError, take};
+use poolscope::analysis::{Options, Progress, Silent, SnapshotError, take};
 use poolscope::debug::SearchOptions;
 use poolscope::snapshot::model::Snapshot;
 use poolscope::target::freeze::FreezeError;
@@ -9,7 +9,8 @@ use poolscope::target::memory::{Memory, Moment};
 use poolscope::target::stops::{StopLimits, read_stopped};
 use poolscope_fixtures::{Helper, HelperKind, Leak, LeakPlan, Nginx};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn options(max_pause: Option<Duration>) -> Options {
     Options { debug: SearchOptions::from_environment(), max_pause, ..Options::default() }
@@ -56,6 +57,38 @@ fn a_heap_at_rest_is_found_the_same_in_one_stop_and_in_many() {
     assert_eq!(many.freeze.as_ref().unwrap().seams.changed, 0);
     assert_eq!(lasting(&many), lasting(&one));
     assert!(!is_traced(worker));
+}
+
+/// Prepares for long, and notes when that has come to its end.
+#[derive(Debug, Default)]
+struct Slow(Mutex<Option<SystemTime>>);
+
+impl Progress for Slow {
+    fn step(&self, what: &str) {
+        if what.starts_with("rehearsing") {
+            std::thread::sleep(Duration::from_millis(1200));
+            *self.0.lock().unwrap() = Some(SystemTime::now());
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_is_of_the_moment_of_its_stop_and_not_of_its_preparation() {
+    let target = Helper::start(HelperKind::Churn(1)).unwrap();
+    for longest in [None, Some(Duration::from_millis(20))] {
+        let slow = Slow::default();
+        let snapshot = take(target.pid() as i32, &options(longest), &slow).unwrap();
+        let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let prepared = since_1970(slow.0.lock().unwrap().unwrap());
+        // It has milliseconds, cut off.
+        assert!(
+            (prepared - 0.001..=since_1970(SystemTime::now())).contains(&snapshot.taken_at),
+            "{}",
+            snapshot.taken_at
+        );
+        let age = snapshot.taken_at - snapshot.process.started_at.unwrap();
+        assert!(age >= 1.2 && snapshot.process.age_seconds == Some(age as u64), "{age} {:?}", snapshot.process);
+    }
 }
 
 #[test]

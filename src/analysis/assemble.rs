@@ -29,7 +29,7 @@ use crate::snapshot::model::{
 };
 use crate::snapshot::sizes::SizeHistogram;
 use rustc_hash::FxHashMap;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A snapshot of a target whose heap could not be walked.
 pub fn without_heap(prepared: &Prepared) -> Snapshot {
@@ -163,17 +163,28 @@ fn add_lost(snapshot: &mut Snapshot, around: &Around<'_>, attribution: &Attribut
 fn frame(prepared: &Prepared) -> Snapshot {
     let mut process = prepared.process.clone();
     process.role = role(&process.title).to_owned();
-    let since_1970 = prepared.taken_at.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    Snapshot {
+    let mut snapshot = Snapshot {
         schema_version: SCHEMA_VERSION,
         poolscope_version: env!("CARGO_PKG_VERSION").to_owned(),
-        taken_at: since_1970.as_millis() as f64 / 1e3,
         source: prepared.source.clone(),
         process,
         limits: prepared.limits.clone(),
         layouts: Layouts { nginx: prepared.binary.source.clone(), glibc: prepared.glibc_source.clone() },
         notes: prepared.notes.clone(),
         ..Snapshot::default()
+    };
+    if let Some(taken_at) = prepared.taken_at {
+        set_taken_at(&mut snapshot, taken_at);
+    }
+    snapshot
+}
+
+/// Sets when it was taken, and how old a live process was then.
+pub(super) fn set_taken_at(snapshot: &mut Snapshot, taken_at: SystemTime) {
+    let since_1970 = taken_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    snapshot.taken_at = since_1970.as_millis() as f64 / 1e3;
+    if let (Some(age), Some(started_at)) = (&mut snapshot.process.age_seconds, snapshot.process.started_at) {
+        *age = (snapshot.taken_at - started_at).max(0.0) as u64;
     }
 }
 

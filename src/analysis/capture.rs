@@ -22,7 +22,7 @@ use crate::target::process::TargetError;
 use crate::target::registers::ThreadRegisters;
 use crate::target::stops::{StopLimits, StopLog, read_stopped};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Bytes of pages kept for following pointers during the stop, at most; lines that the rehearsal has noted come on top.
 pub(super) const CACHE_LIMIT: usize = 16 << 20;
@@ -70,6 +70,13 @@ impl Capture {
             max_pause_microseconds: self.longest.map(|longest| longest.as_micros() as u64),
             seams: self.reading.heap.seams,
         }
+    }
+
+    /// When it stood still; the latest time, with which all else is made to agree. Preparation and rehearsal, which may
+    /// have taken seconds, came before.
+    pub fn taken_at(&self) -> Option<SystemTime> {
+        let latest = self.log.used().next_back()?;
+        SystemTime::now().checked_sub(latest.still.start.elapsed())
     }
 
     /// How many threads the target has.

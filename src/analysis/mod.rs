@@ -138,6 +138,7 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
     progress.stopped(&capture.log);
     progress.step("putting it together");
     let (mut freeze, threads) = (capture.freeze_info(), capture.threads());
+    let taken_at = capture.taken_at();
     let registers = capture.registers().to_vec();
     let pagemap = |ranges: &[AddrRange]| capture::read_pagemap(target, ranges);
     let files = target.prepared.maps.0.iter().filter(|mapping| matches!(mapping.backing, Backing::File { .. }));
@@ -158,6 +159,9 @@ fn take_of(target: &LiveTarget, wanted: Wanted<'_>, progress: &dyn Progress) -> 
     let (mut snapshot, mut evidence) = assemble::with_heap(&around, capture.reading, Some(&pagemap), wanted);
     evidence.threads = registers;
     snapshot.process.threads = threads;
+    if let Some(taken_at) = taken_at {
+        assemble::set_taken_at(&mut snapshot, taken_at);
+    }
     if freeze.is_exact() && snapshot.books.as_ref().is_none_or(|books| !books.problems.is_empty()) {
         freeze.consistency = CONTRADICTED.to_owned();
     }

@@ -229,7 +229,8 @@ fn started_at(stat: &Stat) -> Option<f64> {
 pub(crate) fn age_seconds(stat: &Stat) -> u64 {
     let Ok(uptime) = std::fs::read_to_string("/proc/uptime") else { return 0 };
     let up = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok()).unwrap_or(0.0);
-    (up as u64).saturating_sub(stat.starttime / procfs::ticks_per_second().max(1))
+    let since_boot = stat.starttime as f64 / procfs::ticks_per_second().max(1) as f64;
+    (up - since_boot).max(0.0) as u64
 }
 
 /// The name of this very program, as `comm` has it.
