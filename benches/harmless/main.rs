@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo test --all-targets` runs benchmarks, too, but without this argument.
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("harmless takes an hour: run it with `cargo bench --bench harmless`");
+        println!("harmless takes two hours: run it with `cargo bench --bench harmless`");
         return ExitCode::SUCCESS;
     }
     let number = |name: &str| {
@@ -49,6 +49,10 @@ fn main() -> ExitCode {
         receipts: Receipt::ALL.into_iter().filter(|kind| is_wanted("--signal", &kind.name(), &arguments)).collect(),
         longest: Duration::from_secs(60 * number("--minutes").unwrap_or(MINUTES)),
     };
+    if plan.ends.is_empty() && plan.receipts.is_empty() {
+        eprintln!("harmless: no such end or signal: see the table of a run with `-- --rounds 0`");
+        return ExitCode::FAILURE;
+    }
     match run(&plan) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {
@@ -132,6 +136,7 @@ fn ends(plan: &Plan, binary: &Path) -> Result<usize, Failure> {
 /// nginx receives signals.
 fn receipts(plan: &Plan, binary: &Path) -> Result<usize, Failure> {
     let mut receiver = Receiver::start(binary, plan.seed)?;
+    report::setting(receiver.campaign(), plan);
     let mut tallies: Vec<_> = plan.receipts.iter().map(|receipt| Tally::new(*receipt, plan.rounds)).collect();
     let faults = fill(&mut tallies, plan.longest, |receipt, stops, round| {
         let aim = if round % 4 < 2 { Aim::Anywhere } else { Aim::InStop };

@@ -328,7 +328,8 @@ impl Walker {
 
     /// False if what comes before the zero header is no fencepost: its size is wrong, and it reaches over the header of 16.
     fn join_last_with_fencepost(&mut self) -> bool {
-        // Of another stretch: what it is was told there.
+        // It is of another stretch, which took it for a chunk in use. The rehearsal cuts where chunks begin that it knows, and none
+        // begins here unless the heap has changed since.
         let Some(last) = self.walk.chunks.last_mut() else { return true };
         let is_joined = last.size() == MIN_SIZE && last.state() == ChunkState::InUse;
         if is_joined {

@@ -370,18 +370,24 @@ impl Freeze {
         const UNEXPLAINED: Duration = Duration::from_millis(100);
         /// On a busy machine that time may have room for a single try, and the next program that calls `execve` is met again.
         const UNEXPLAINED_TRIES: u32 = 30;
-        let begin = Instant::now();
-        let deadline = begin + patience;
-        let mut tries = 0;
+        /// Others may stand still meanwhile.
+        const UNEXPLAINED_AT_MOST: Duration = Duration::from_secs(1);
+        let deadline = Instant::now() + patience;
+        let mut unexplained = (Instant::now(), 0);
         loop {
             let errno = match TracedThread::seize(Pid::from_raw(tid)) {
                 Ok(seized) => return Ok(seized),
                 Err(errno) => errno,
             };
-            tries += 1;
             let tracer = tracer_of(tid);
+            unexplained = match (&tracer, unexplained) {
+                (None, (since, tries)) => (since, tries + 1),
+                (Some(_), _) => (Instant::now(), 0),
+            };
+            let (waited, tries) = (unexplained.0.elapsed(), unexplained.1);
+            let is_enough = tries >= UNEXPLAINED_TRIES && waited >= UNEXPLAINED || waited >= UNEXPLAINED_AT_MOST;
             match tracer {
-                None if tries >= UNEXPLAINED_TRIES && begin.elapsed() >= UNEXPLAINED => {
+                None if is_enough => {
                     let refusal = crate::target::access::explain(self.pid);
                     return Err(FreezeError::Refused { tid, errno, refusal });
                 }

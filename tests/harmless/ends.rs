@@ -16,16 +16,19 @@ use std::time::{Duration, Instant};
 #[test]
 fn poolscope_ended_at_any_moment_leaves_the_worker_as_it_was() {
     let mut campaign = Campaign::start(Path::new(env!("CARGO_BIN_EXE_poolscope")), 0x9e37_79b9_7f4a_7c15).unwrap();
-    let (mut held, mut cut_short) = (0, 0);
+    let (mut held, mut cut_short, mut waits) = (0, 0, Vec::new());
     for end in End::ALL {
         for (round, aim) in [Aim::Anywhere, Aim::InStop, Aim::Anywhere, Aim::InStop].into_iter().enumerate() {
             let stops = if round < 2 { Stops::Single } else { Stops::Several };
             let round = campaign.round(end, stops, aim).unwrap();
             held += u32::from(round.held);
             cut_short += u32::from(round.cut_short);
-            assert!(round.waited < Duration::from_secs(5));
+            waits.push(round.waited);
         }
     }
+    // A client may have to wait where others keep the processors busy, but not most of them.
+    waits.sort_unstable();
+    assert!(waits[waits.len() / 2] < Duration::from_millis(500), "{waits:?}");
     assert!(campaign.subject().answered() > 100);
     assert!(held > 0 && cut_short > 10, "{held} held, {cut_short} cut short");
     assert!(campaign.subject().undisturbed(10).unwrap().len() == 10);

@@ -95,18 +95,20 @@ fn is_refused_in_a_wait(wait: Duration) -> bool {
 fn a_thread_that_cannot_be_stopped_holds_up_no_other() {
     let wait = Duration::from_millis(100);
     let target = Helper::start(HelperKind::Vforking(wait)).unwrap();
-    let (mut unused, mut pauses) = (0, Vec::new());
+    let mut unused = 0;
     for max_pause in [5, 20].map(Duration::from_millis) {
         let options = Options { max_pause: Some(max_pause), ..options() };
-        for _ in 0..20 {
+        let mut pause = || {
             let freeze = take(target.pid() as i32, &options, &Silent).unwrap().freeze.unwrap();
             unused += freeze.unused_stops;
-            pauses.push(Duration::from_micros(freeze.pause_microseconds));
-        }
+            Duration::from_micros(freeze.pause_microseconds)
+        };
+        let mut pauses: Vec<Duration> = (0..20).map(|_| pause()).collect();
+        // Each alone is what no test can promise where others keep the processors busy. Who waits for that thread waits for what is
+        // left of its wait at each stop, the longest of which is nearly all of it.
+        pauses.sort_unstable();
+        assert!(pauses[pauses.len() / 2] < max_pause + wait / 4, "{pauses:?}");
     }
-    // What no test can promise of each alone where others keep the processors busy.
-    pauses.sort_unstable();
-    assert!(pauses[pauses.len() / 2] < wait / 2, "{pauses:?}");
     assert!(unused > 10, "{unused} stops were tried in vain");
     assert_runs(target.pid());
 }

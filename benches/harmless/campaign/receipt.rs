@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +19,7 @@ use super::{Failure, child};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One of some processes that are looked at in turns is stopped again before that, if it is there at all.
-const NEXT_STOP: Duration = Duration::from_secs(1);
+const NEXT_STOP: Duration = Duration::from_secs(3);
 
 /// What a target receives at a moment that poolscope does not choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +64,6 @@ impl Receipt {
 /// The nginxes that receive signals.
 pub(crate) struct Receiver {
     campaign: Campaign,
-    /// How many of each signal the campaign's worker has to have noted by now.
-    noted: Vec<(Signal, usize)>,
     reloaded: Nginx,
     upgraded: DaemonNginx,
 }
@@ -75,10 +73,14 @@ impl Receiver {
     pub(crate) fn start(binary: &Path, seed: u64) -> Result<Receiver, Failure> {
         Ok(Receiver {
             campaign: Campaign::start(binary, seed)?,
-            noted: Vec::new(),
             reloaded: Nginx::builder().start()?,
             upgraded: DaemonNginx::start()?,
         })
+    }
+
+    /// What receives all but reloads and upgrades.
+    pub(crate) fn campaign(&self) -> &Campaign {
+        &self.campaign
     }
 
     /// Lets the load of the first worker end, which must not have seen a failure.
@@ -95,38 +97,39 @@ impl Receiver {
             Receipt::Reload => self.reload(stops, aim),
             Receipt::Upgrade => self.upgrade(stops, aim),
         };
+        if round.is_err() && receipt == Receipt::Upgrade {
+            // One that did not come to its end leaves two masters, of which the new one takes part in no other.
+            self.upgraded = DaemonNginx::start()?;
+        }
         round.map_err(|fault| format!("{}: {fault}", receipt.name()).into())
     }
 
     fn noted(&mut self, signal: Signal, stops: Stops, aim: Aim) -> Result<Round, Failure> {
         let worker = self.campaign.subject().worker();
+        let before = self.campaign.subject().received(signal as i32);
         let run = self.campaign.run(worker, stops, aim, |_| send(worker, signal))?;
         let waited = self.campaign.subject().check()?;
-        let place = self.noted.iter().position(|(known, _)| *known == signal).unwrap_or_else(|| {
-            self.noted.push((signal, 0));
-            self.noted.len() - 1
-        });
-        self.noted[place].1 += 1;
-        let wanted = self.noted[place].1;
-        let received = || self.campaign.subject().received(signal as i32);
-        wait_for(|| received() >= wanted);
+        let received = || self.campaign.subject().received(signal as i32) - before;
+        wait_for(|| received() > 0);
         match received() {
-            count if count == wanted => finished(&run, false, waited),
-            count => Err(format!("the worker has noted {count} of {wanted} signals").into()),
+            1 => finished(&run, false, waited),
+            count => Err(format!("the worker has noted {count} signals instead of one").into()),
         }
     }
 
     fn stopped(&mut self, stops: Stops, aim: Aim) -> Result<Round, Failure> {
         let worker = self.campaign.subject().worker();
+        let continued = ContinuedWhenDropped(worker);
         let run = self.campaign.run(worker, stops, aim, |_| send(worker, Signal::SIGSTOP))?;
         stays_stopped(worker)?;
-        send(worker, Signal::SIGCONT);
+        drop(continued);
         finished(&run, false, self.campaign.subject().check()?)
     }
 
     fn continued(&mut self, stops: Stops, aim: Aim) -> Result<Round, Failure> {
         let worker = self.campaign.subject().worker();
         send(worker, Signal::SIGSTOP);
+        let _continued = ContinuedWhenDropped(worker);
         stays_stopped(worker)?;
         let run = self.campaign.run(worker, stops, aim, |_| send(worker, Signal::SIGCONT))?;
         finished(&run, false, self.campaign.subject().check()?)
@@ -135,8 +138,8 @@ impl Receiver {
     fn reload(&mut self, stops: Stops, aim: Aim) -> Result<Round, Failure> {
         let (master, worker) = (self.reloaded.master_pid(), self.reloaded.worker_pid()?);
         let before = self.reloaded.received(master, Signal::SIGHUP as i32);
-        // The worker ends in the middle of some looks, the master of none.
-        let looked_at = if before.is_multiple_of(4) { master } else { worker };
+        // The worker ends in the middle of some looks, the master of none. Four rounds have each way to look once.
+        let looked_at = if (before / 4).is_multiple_of(4) { master } else { worker };
         let run = self.campaign.run(looked_at, stops, aim, |_| send(master, Signal::SIGHUP))?;
         let is_done = || {
             let workers = self.reloaded.worker_pids();
@@ -157,15 +160,20 @@ impl Receiver {
         let (old, old_workers) = (self.upgraded.master_pid()?, self.upgraded.worker_pids());
         let (campaign, nginx) = (&mut self.campaign, &self.upgraded);
         let binary = campaign.binary().to_owned();
-        let over = AtomicBool::new(false);
+        let (over, whole) = (AtomicBool::new(false), AtomicU32::new(0));
         let mut held = false;
+        const STEPS: [Signal; 3] = [Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGQUIT];
+        // Pids come back: an earlier master may have had this one.
+        let noted = || STEPS.map(|signal| nginx.received(old, signal as i32));
+        let before = noted();
         let looks = std::thread::scope(|scope| {
             let looks = scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let new = nginx.master_pid().into_iter().chain(nginx.worker_pids());
                     for pid in old_workers.iter().copied().chain(new) {
-                        look(&binary, old, stops)?;
-                        look(&binary, pid, stops)?;
+                        for pid in [old, pid] {
+                            whole.fetch_add(u32::from(look(&binary, pid, stops)?), Ordering::Relaxed);
+                        }
                     }
                 }
                 Ok::<(), String>(())
@@ -173,7 +181,8 @@ impl Receiver {
             let mut rest = || {
                 std::thread::sleep(campaign.some_of_a_run(stops));
                 let deadline = Instant::now() + NEXT_STOP;
-                while aim == Aim::InStop && !is_traced(old) && Instant::now() < deadline {
+                let is_awaited = || aim == Aim::InStop && Path::new(&format!("/proc/{old}")).exists();
+                while is_awaited() && !is_traced(old) && Instant::now() < deadline {
                     std::thread::sleep(Duration::from_micros(20));
                 }
                 held |= is_traced(old);
@@ -185,16 +194,14 @@ impl Receiver {
             looks.join().unwrap_or_else(|_| Err("who looks has panicked".to_owned()))
         });
         looks?;
-        for signal in [Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGQUIT] {
-            let received = nginx.received(old, signal as i32);
-            if received != 1 {
-                return Err(format!("the old master has noted {received} of one {signal}").into());
-            }
+        let after = noted();
+        if after != before.map(|count| count + 1) {
+            return Err(format!("the old master noted {before:?} of {STEPS:?} before, and {after:?} after").into());
         }
         runs(nginx.master_pid().into_iter().chain(nginx.worker_pids()))?;
         let begin = Instant::now();
         nginx.get()?;
-        Ok(Round { held, cut_short: false, waited: begin.elapsed() })
+        Ok(Round { held, cut_short: whole.into_inner() == 0, waited: begin.elapsed() })
     }
 }
 
@@ -203,11 +210,20 @@ fn send(pid: u32, signal: Signal) {
     let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
 }
 
-/// One run of poolscope, to its end, on a process that may end at any time.
-fn look(binary: &Path, pid: u32, stops: Stops) -> Result<(), String> {
+/// A process that is not stopped any more once this is dropped.
+struct ContinuedWhenDropped(u32);
+
+impl Drop for ContinuedWhenDropped {
+    fn drop(&mut self) {
+        send(self.0, Signal::SIGCONT);
+    }
+}
+
+/// One run of poolscope, to its end, on a process that may end at any time. True if it gave a report.
+fn look(binary: &Path, pid: u32, stops: Stops) -> Result<bool, String> {
     let run = child::start(binary, pid, stops.options()).and_then(child::end_of);
     let (status, errors) = run.map_err(|cause| cause.to_string())?;
-    fault_of_run(status, &errors, true).map_or(Ok(()), Err)
+    fault_of_run(status, &errors, true).map_or(Ok(is_whole(status)), Err)
 }
 
 /// What is wrong with how a run ended, if anything is. That of a target that ends, or has yet to become nginx, ends with an error.

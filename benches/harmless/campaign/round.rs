@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::end::End;
+use super::end::{End, is_for_want_of_time};
 use super::subject::{Subject, is_traced};
 use super::{Failure, Sequence, child};
 
@@ -103,12 +103,19 @@ impl Campaign {
     }
 
     fn whole_run(&self, stops: Stops) -> Result<Duration, Failure> {
-        let begin = Instant::now();
-        let child = child::start(&self.binary, self.subject.worker(), stops.options())?;
-        let (status, errors) = child::end_of(child)?;
-        match status.code() {
-            Some(0 | 3) => Ok(begin.elapsed()),
-            _ => Err(format!("poolscope failed of itself: {status}: {errors}").into()),
+        /// A busy machine may leave no time to stop the worker in, or to read it.
+        const TRIES: u32 = 20;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let begin = Instant::now();
+            let child = child::start(&self.binary, self.subject.worker(), stops.options())?;
+            let (status, errors) = child::end_of(child)?;
+            match status {
+                _ if is_whole(status) => return Ok(begin.elapsed()),
+                _ if is_for_want_of_time(status, &errors) && tries < TRIES => {}
+                _ => return Err(format!("poolscope failed of itself: {status}: {errors}").into()),
+            }
         }
     }
 

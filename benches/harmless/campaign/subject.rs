@@ -10,8 +10,8 @@ use super::Failure;
 use super::load::{Load, answer_time};
 
 /// A worker that stands still or is not served would let clients wait for ever; a busy machine makes them wait for some
-/// hundredths of a second.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// hundredths of a second, and one on which far too much is at work for more than one.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// What the worker does after a client has gone may take this long: closing its connection, above all.
 const SETTLING: Duration = Duration::from_secs(2);
