@@ -12,6 +12,7 @@ pub mod books;
 mod catch_up;
 pub mod chunk;
 pub mod functions;
+mod header;
 pub mod heap;
 pub mod layout;
 pub mod lists;

@@ -1,12 +1,11 @@
 //! The walk: from one chunk header to the next, front to back through a region.
 
-use super::chunk::{
-    ALIGNMENT, BK_OFFSET, Chunk, ChunkState, FD_OFFSET, HEADER, IS_MMAPPED, MIN_SIZE, PREV_INUSE, SIZE_OFFSET, SizeWord,
-};
+use super::chunk::{Chunk, ChunkState, HEADER, IN_USE_OVERHEAD, MIN_SIZE, PREV_INUSE, SizeWord};
+use super::header::{Header, fetch_ahead, links_at};
 use super::reader::{Counts, PlannedReader, ReadError};
 use super::seam::{SeamKeeper, Seams, TOO_SHORT};
 use crate::addr::{Addr, AddrRange};
-use crate::target::memory::{Memory, word_at};
+use crate::target::memory::Memory;
 
 /// Looks at the first bytes of every chunk while they are at hand.
 ///
@@ -120,14 +119,6 @@ pub struct Stretch {
     pub top: Addr,
 }
 
-/// One chunk's header and first words.
-struct Header {
-    prev_size: u64,
-    word: SizeWord,
-    forward: Addr,
-    backward: Addr,
-}
-
 impl Walk {
     /// A walk that has found nothing, with room for so many chunks and links that is touched already.
     pub fn with_room_for(Counts { chunks, free }: Counts) -> Walk {
@@ -235,9 +226,13 @@ impl Walker {
         stretch: Stretch,
         visitor: &mut impl PayloadVisitor,
     ) -> Result<Step, Interruption> {
+        let mut links = self.links.take();
+        let mut before: Option<&[u8]> = None;
         loop {
-            let header = parse(bytes);
-            self.settle_previous(*at, &header)?;
+            let header = Header::at(bytes);
+            if !header.word.has(PREV_INUSE) {
+                self.settle_previous(*at, &header, before.map(links_at).or(links.take()))?;
+            }
             if *at >= stretch.to {
                 return Ok(Step::End(WalkEnd::Limit(*at)));
             }
@@ -245,33 +240,37 @@ impl Walker {
             if size < MIN_SIZE {
                 return Ok(Step::Fencepost(header.word));
             }
-            check(&header, *at, stretch.region.end).map_err(|reason| Interruption::Broken(*at, reason))?;
+            let end = stretch.region.end;
+            let room = end.0 - at.0;
+            if !header.word.is_sound(room) {
+                return Err(Interruption::Broken(*at, header.word.fault(room, end)));
+            }
+            fetch_ahead(bytes);
             let memory = *at + HEADER;
             if *at == stretch.top {
                 self.walk.chunks.push(Chunk::new(memory, size, ChunkState::Top));
                 return Ok(Step::End(WalkEnd::Top));
             }
-            let usable = size - super::chunk::IN_USE_OVERHEAD;
+            let usable = size - IN_USE_OVERHEAD;
             let payload = bytes.get(HEADER as usize..bytes.len().min(wanted)).unwrap_or_default();
             visitor.visit(memory, usable, &payload[..payload.len().min(usable as usize)]);
             self.walk.chunks.push(Chunk::new(memory, size, ChunkState::InUse));
-            self.links = Some((header.forward, header.backward));
             *at = *at + size;
             match bytes.get(size as usize..) {
-                Some(next) if next.len() >= wanted => bytes = next,
-                _ => return Ok(Step::Further),
+                Some(next) if next.len() >= wanted => (before, bytes) = (Some(bytes), next),
+                _ => {
+                    self.links = Some(links_at(bytes));
+                    return Ok(Step::Further);
+                }
             }
         }
     }
 
-    /// Tells from the header at `at` whether the chunk before it is free.
-    fn settle_previous(&mut self, at: Addr, header: &Header) -> Result<(), Interruption> {
-        let (Some(last), Some((forward, backward))) = (self.walk.chunks.last_mut(), self.links.take()) else {
+    /// Marks the chunk before the one at `at`, which is free by the latter's header; its links are `None` if there is no such.
+    fn settle_previous(&mut self, at: Addr, header: &Header, links: Option<(Addr, Addr)>) -> Result<(), Interruption> {
+        let (Some(last), Some((forward, backward))) = (self.walk.chunks.last_mut(), links) else {
             return Ok(());
         };
-        if header.word.has(PREV_INUSE) {
-            return Ok(());
-        }
         if header.prev_size != last.size() {
             let reason = format!(
                 "the chunk before it is {:#x} bytes long by its own header and {:#x} by this one's",
@@ -305,7 +304,7 @@ impl Walker {
                 break;
             }
             let next = reader.bytes(after, HEADER).map_err(|error| (after, error))?;
-            word = parse(next).word;
+            word = Header::at(next).word;
         }
         match (word.size(), after.0 - at.0) {
             // The zero header, which is the last thing in a heap of another arena.
@@ -337,33 +336,4 @@ impl Walker {
         }
         is_joined
     }
-}
-
-fn parse(bytes: &[u8]) -> Header {
-    // In one piece, with one look at its length: a walk does little else.
-    let mut header = [0; (BK_OFFSET + 8) as usize];
-    match bytes.first_chunk() {
-        Some(whole) => header = *whole,
-        None => header[..bytes.len()].copy_from_slice(bytes),
-    }
-    Header {
-        prev_size: word_at(&header, 0),
-        word: SizeWord(word_at(&header, SIZE_OFFSET)),
-        forward: Addr(word_at(&header, FD_OFFSET)),
-        backward: Addr(word_at(&header, BK_OFFSET)),
-    }
-}
-
-fn check(header: &Header, at: Addr, region_end: Addr) -> Result<(), String> {
-    let size = header.word.size();
-    if !size.is_multiple_of(ALIGNMENT) {
-        return Err(format!("size {size:#x} is not a multiple of {ALIGNMENT}"));
-    }
-    if size > region_end.0 - at.0 {
-        return Err(format!("size {size:#x} reaches beyond the heap's end {region_end}"));
-    }
-    if header.word.has(IS_MMAPPED) {
-        return Err("marked as mmapped in the middle of a heap".to_owned());
-    }
-    Ok(())
 }

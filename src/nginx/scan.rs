@@ -55,18 +55,34 @@ impl PoolScanner {
         PoolScanner { layout: layout.clone(), max_alloc: page_size - 1, blocks: Vec::new(), pools: Vec::new() }
     }
 
+    /// False if a chunk does not begin with a block: its first free byte lies elsewhere. Nearly all chunks are told by this one
+    /// word.
+    #[inline]
+    fn may_be_block(&self, start: Addr, usable: u64, payload: &[u8]) -> bool {
+        let last = Addr(word_at(payload, self.layout.last));
+        payload.len() as u64 >= self.layout.block_header
+            && last >= start + self.layout.block_header
+            && last <= start + usable
+    }
+
     /// The block that begins a chunk, if it can be one: its bounds lie within the chunk and in order, and its link can be
     /// one.
     fn block(&self, start: Addr, usable: u64, payload: &[u8]) -> Option<BlockNote> {
         let word = |offset| Addr(word_at(payload, offset));
-        let last = word(self.layout.last);
-        // Nearly all chunks are told by this one word.
-        if last < start + self.layout.block_header || last > start + usable {
-            return None;
-        }
-        let (end, next) = (word(self.layout.end), word(self.layout.next));
+        let (last, end, next) = (word(self.layout.last), word(self.layout.end), word(self.layout.next));
         let is_block = last <= end && end <= start + usable && next.is_aligned(ALIGNMENT) && next != start;
         is_block.then_some(BlockNote { start, last, end, next })
+    }
+
+    #[inline(never)]
+    fn note(&mut self, start: Addr, usable: u64, payload: &[u8]) {
+        let Some(block) = self.block(start, usable, payload) else { return };
+        if payload.len() as u64 >= self.layout.wanted()
+            && let Some(pool) = self.pool(&block, payload)
+        {
+            self.pools.push(pool);
+        }
+        self.blocks.push(block);
     }
 
     /// The pool that begins with that block, if it is one (nginx `ngx_create_pool`).
@@ -104,17 +120,11 @@ impl PayloadVisitor for PoolScanner {
         self.blocks.clear();
     }
 
+    #[inline]
     fn visit(&mut self, memory: Addr, usable: u64, payload: &[u8]) {
-        if (payload.len() as u64) < self.layout.block_header {
-            return;
+        if self.may_be_block(memory, usable, payload) {
+            self.note(memory, usable, payload);
         }
-        let Some(block) = self.block(memory, usable, payload) else { return };
-        if payload.len() as u64 >= self.layout.wanted()
-            && let Some(pool) = self.pool(&block, payload)
-        {
-            self.pools.push(pool);
-        }
-        self.blocks.push(block);
     }
 
     fn forget_from(&mut self, memory: Addr) {
