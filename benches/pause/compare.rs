@@ -9,6 +9,7 @@ use crate::common::spread::Spread;
 use crate::common::table::Table;
 use crate::common::verdict;
 use crate::series::{Round, Series};
+use crate::units::milliseconds;
 
 /// Prints by how much programs stood still for longer than they were said to, and how often that was more than a heartbeat sees
 /// at rest.
@@ -26,15 +27,17 @@ pub(crate) fn own_words(all: &[Measured]) {
         "without waits",
     ];
     let mut table = Table::new(&header);
-    let (mut ours, mut longer) = (0, 0);
+    let mut ours = 0;
+    let mut longer = Vec::new();
     for one in all {
         for series in one.all.iter().filter(|series| series.tool.role.tells()) {
-            let counts = [count(series, seen), count(series, stood)];
+            let beyond = [seen as fn(&Beats) -> Duration, stood].map(|of| unexplained(series, of));
+            table.row(row(one, series, [beyond[0].len(), beyond[1].len()]));
             if series.tool.role.is_ours() {
                 ours += series.rounds.len();
-                longer += counts[1];
+                let name = format!("({}) {}", one.plan.letter, series.tool.name);
+                longer.extend(beyond[1].iter().map(|round| format!("    {name}: {}", in_words(round))));
             }
-            table.row(row(one, series, counts));
         }
     }
     println!("{table}");
@@ -43,8 +46,23 @@ pub(crate) fn own_words(all: &[Measured]) {
          after that round.\nWithout waits: gaps less the time for which the heartbeat waited for a processor, which is after the tool has let it \
          go.\n"
     );
-    let got = format!("{longer} of {ours} rounds");
-    verdict("a printed pause is never shorter than what the target saw, beyond its resolution", &got, longer == 0);
+    let got = format!("{} of {ours} rounds", longer.len());
+    verdict(
+        "a printed pause is never shorter than what the target saw, beyond its resolution",
+        &got,
+        longer.is_empty(),
+    );
+    // Where a hypervisor took the heartbeat's processor, the program stood still without being stopped.
+    longer.iter().for_each(|line| println!("{line}"));
+}
+
+fn in_words(round: &Round) -> String {
+    let told = round.told.map_or_else(|| "-".to_owned(), |told| milliseconds(told.longest.as_secs_f64()));
+    format!(
+        "without waits {}, own word {told}; the hypervisor took {} meanwhile",
+        milliseconds(round.beats.stood.as_secs_f64()),
+        milliseconds(round.stolen.as_secs_f64())
+    )
 }
 
 fn seen(beats: &Beats) -> Duration {
@@ -56,9 +74,9 @@ fn stood(beats: &Beats) -> Duration {
 }
 
 /// Rounds with a longer gap than the tool told of and the heartbeat's resolution explain.
-fn count(series: &Series, of: fn(&Beats) -> Duration) -> usize {
+fn unexplained(series: &Series, of: fn(&Beats) -> Duration) -> Vec<&Round> {
     let is_longer = |round: &&Round| round.beyond(of).is_some_and(|beyond| beyond > of(&round.quiet).as_secs_f64());
-    series.rounds.iter().filter(is_longer).count()
+    series.rounds.iter().filter(is_longer).collect()
 }
 
 fn row(one: &Measured, series: &Series, counts: [usize; 2]) -> Vec<String> {

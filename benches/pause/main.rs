@@ -45,7 +45,9 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["--list", pid, folder] => floor::list(pid, folder.as_ref()),
         ["--floor", pid, list] => floor::stop_and_read(pid, list.as_ref()),
-        _ if words.contains(&"--bench") => measure(if words.contains(&"--quick") { Size::Quick } else { Size::Full }),
+        _ if words.contains(&"--bench") => {
+            measure(&words, if words.contains(&"--quick") { Size::Quick } else { Size::Full })
+        }
         _ => {
             // `cargo test --all-targets` runs benchmarks, too, but without this argument.
             println!("pause measures for some minutes: run it with `cargo bench --bench pause`");
@@ -70,14 +72,19 @@ pub(crate) struct Measured {
     pub(crate) all: Vec<Series>,
 }
 
-fn measure(size: Size) -> Result<(), Failure> {
+/// Of the programs those whose letters are among `words`; all of them if none is.
+fn measure(words: &[&str], size: Size) -> Result<(), Failure> {
     scratch::clear_on_signals()?;
     let scratch = scratch::Scratch::create()?;
     let machine = machine::Machine::look();
     println!("Machine: {machine}; load average {} before the start\n", machine.load);
     let mut measured = Vec::new();
+    let mut plans = plan::all(size);
+    if plans.iter().any(|plan| words.contains(&plan.letter)) {
+        plans.retain(|plan| words.contains(&plan.letter));
+    }
     // One after the other: three programs at once would have 5 GB, and more to do.
-    for plan in plan::all(size) {
+    for plan in plans {
         let one = measure_one(plan, &scratch)?;
         report::target(&one);
         measured.push(one);
