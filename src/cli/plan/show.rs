@@ -5,6 +5,7 @@ use super::{Save, ShowFormat, Target, Task, Whose, conflict};
 use crate::cli::args::{ReportArgs, ReportFormat, SnapshotArgs, SnapshotFormat, TargetArg};
 use crate::report::style::Style;
 use crate::report::table::Page;
+use crate::snapshot::file::{self, SaveError};
 use std::path::PathBuf;
 
 const SNAPSHOT: &str = "snapshot";
@@ -75,10 +76,12 @@ fn top_without_table(command: &str) -> clap::Error {
     conflict(command, "--top is for the table: other formats hold all pools")
 }
 
+/// What can be told before the process has stood still for it, is.
 fn save(output: PathBuf, of: &Whose) -> Result<Save, clap::Error> {
+    let refused = |error: SaveError| conflict(SNAPSHOT, &format!("--output: {error}"));
     let names_a_directory = output.as_os_str().as_encoded_bytes().ends_with(b"/");
     match output.is_dir() {
-        true => Ok(Save::Directory(output)),
+        true => file::can_save_in(&output).map(|()| Save::Directory(output)).map_err(refused),
         false if names_a_directory => Err(conflict(
             SNAPSHOT,
             &format!("--output {}: there is no such directory; make it first", output.display()),
@@ -91,12 +94,11 @@ fn save(output: PathBuf, of: &Whose) -> Result<Save, clap::Error> {
             "--output must be a directory for several processes: each is saved in a file of its own",
         )),
         false => match output.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
-            // Told before the process has stood still for it.
             Some(parent) => Err(conflict(
                 SNAPSHOT,
                 &format!("--output {}: there is no directory {}; make it first", output.display(), parent.display()),
             )),
-            None => Ok(Save::File(output)),
+            None => file::can_save(&output).map(|()| Save::File(output)).map_err(refused),
         },
     }
 }

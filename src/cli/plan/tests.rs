@@ -85,6 +85,13 @@ fn several_snapshots_need_a_directory() {
 fn what_cannot_be_saved_is_refused_before_anything_stands_still() {
     let message = plan(&["poolscope", "snapshot", "1", "-o", "/no/such/x.snap"]).unwrap_err().to_string();
     assert!(message.contains("there is no directory /no/such; make it first"), "{message}");
+    let message = plan(&["poolscope", "snapshot", "1", "-o", "/dev/null"]).unwrap_err().to_string();
+    assert!(message.contains("/dev/null is a device, which a snapshot does not replace"), "{message}");
+    // Root may write wherever a file system lets anybody.
+    if !nix::unistd::geteuid().is_root() {
+        let message = plan(&["poolscope", "snapshot", "1", "-o", "/"]).unwrap_err().to_string();
+        assert!(message.contains("cannot create a file in /: "), "{message}");
+    }
 }
 
 #[test]

@@ -21,5 +21,5 @@ mod write;
 pub use error::{LoadError, ReadError, SaveError};
 pub use look::{Look, look, look_at};
 pub use read::{Wanted, load, read};
-pub use save::save;
+pub use save::{can_save, can_save_in, save};
 pub use write::write;

@@ -3,6 +3,9 @@
 use super::error::SaveError;
 use super::write::write;
 use crate::snapshot::model::Snapshot;
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, eaccess};
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
@@ -12,20 +15,33 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A snapshot names upstreams and addresses: for its owner only.
 const MODE: u32 = 0o600;
 
+/// Whether a snapshot can be saved at `path`, as far as that can be told without writing: asked before a process stands still
+/// for it.
+///
+/// # Errors
+/// As [`save`].
+pub fn can_save(path: &Path) -> Result<(), SaveError> {
+    let (folder, _) = folder_and_name(path)?;
+    check_replaceable(path)?;
+    can_save_in(folder)
+}
+
+/// The same for a file of any name in this folder.
+///
+/// # Errors
+/// [`SaveError::Create`].
+pub fn can_save_in(folder: &Path) -> Result<(), SaveError> {
+    let failed = |errno: Errno| SaveError::Create { folder: folder.to_owned(), source: errno.into() };
+    eaccess(folder, AccessFlags::W_OK | AccessFlags::X_OK).map_err(failed)
+}
+
 /// Saves a snapshot at `path`, with mode 0600. A regular file that is there is replaced in one step, once all is on disk.
 ///
 /// # Errors
 /// [`SaveError`]; nothing is then left behind, and what was at `path` still is. A symbolic link is not followed and not
 /// replaced: in a folder that others may write to, it could lead anywhere.
 pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), SaveError> {
-    let no_name = || SaveError::NoName { path: path.to_owned() };
-    // A path that ends with a slash means a folder, though its last part would be a name.
-    let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
-    let name = path.file_name().filter(|_| !is_folder).ok_or_else(no_name)?;
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let (folder, name) = folder_and_name(path)?;
     check_replaceable(path)?;
     let failed = |source| SaveError::Write { path: path.to_owned(), source };
     let create_failed = |source| SaveError::Create { folder: folder.to_owned(), source };
@@ -41,6 +57,15 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> Result<(), SaveError> {
     // all the same.
     let _ = folder_file.sync_all();
     Ok(())
+}
+
+fn folder_and_name(path: &Path) -> Result<(&Path, &OsStr), SaveError> {
+    let no_name = || SaveError::NoName { path: path.to_owned() };
+    // A path that ends with a slash means a folder, though its last part would be a name.
+    let is_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    let name = path.file_name().filter(|_| !is_folder).ok_or_else(no_name)?;
+    let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    Ok((folder, name))
 }
 
 /// Refuses what must not be replaced by a regular file.
