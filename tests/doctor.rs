@@ -1,11 +1,14 @@
 //! `poolscope doctor`: what would work and what stands in the way, without stopping anything.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use poolscope::target::freeze::{Freeze, Patience};
 use poolscope_fixtures::{DebianNginx, LUA, Leak, LeakPlan, Nginx};
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn run(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_poolscope")).args(words).stdin(Stdio::null()).output().unwrap()
@@ -32,6 +35,14 @@ fn status_line(pid: u32, name: &str) -> String {
     status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned()
 }
 
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "not {what} after 20 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_worker_with_all_that_is_needed_is_ready() {
     let nginx = Nginx::builder().start().unwrap();
@@ -50,6 +61,23 @@ fn a_worker_with_all_that_is_needed_is_ready() {
     let (diagnosis, status) = doctor(nginx.master_pid());
     assert_eq!(status, 0, "{diagnosis}");
     assert!(check(&diagnosis, "nginx")["way_out"].as_str().unwrap().contains("--workers-of"), "{diagnosis}");
+}
+
+#[test]
+fn a_worker_that_a_signal_has_stopped_is_told_of() {
+    let nginx = Nginx::builder().start().unwrap();
+    let worker = nginx.worker_pid().unwrap();
+    let send = |signal| kill(Pid::from_raw(worker as i32), signal).unwrap();
+    send(Signal::SIGSTOP);
+    wait_until("stopped", || status_line(worker, "State:").starts_with('T'));
+    let (diagnosis, status) = doctor(worker);
+    assert_eq!((status, check(&diagnosis, "stopped")["state"].as_str()), (0, Some("note")), "{diagnosis}");
+    assert!(check(&diagnosis, "stopped")["finding"].as_str().unwrap().contains(&format!("kill -CONT {worker}")));
+    assert!(status_line(worker, "State:").starts_with('T'));
+    send(Signal::SIGCONT);
+    wait_until("continued", || !status_line(worker, "State:").starts_with('T'));
+    let (diagnosis, _) = doctor(worker);
+    assert!(!diagnosis["checks"].as_array().unwrap().iter().any(|check| check["what"] == "stopped"), "{diagnosis}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A target that looks at the clock all the time never saw itself stand still for longer than the report says.
 
-use poolscope::analysis::{Options, Silent, take};
+use poolscope::analysis::{Options, Silent, SnapshotError, take};
 use poolscope::debug::SearchOptions;
+use poolscope::snapshot::model::Snapshot;
+use poolscope::target::freeze::FreezeError;
 use poolscope_fixtures::{Beating, Beats, Heartbeat, LargeHeap};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,19 @@ impl Round {
     }
 }
 
+/// A snapshot, and what the target saw of it. A busy machine may give a thread of the target no processor to stop on, try after
+/// try.
+fn taken(pid: u32, heartbeat: &Heartbeat, options: &Options) -> (Snapshot, Beats) {
+    for _ in 0..5 {
+        heartbeat.take().unwrap();
+        match take(pid as i32, options, &Silent) {
+            Err(SnapshotError::Freeze(FreezeError::DoesNotStop { .. })) => {}
+            snapshot => return (snapshot.unwrap(), heartbeat.take().unwrap()),
+        }
+    }
+    panic!("a thread did not stop in five snapshots");
+}
+
 /// Takes snapshots and rests for as long, in turns. The second value is the longest gap at rest.
 fn rounds(max_pause: Option<Duration>) -> (Vec<Round>, Duration) {
     let heartbeat = Heartbeat::create().unwrap();
@@ -31,11 +46,9 @@ fn rounds(max_pause: Option<Duration>) -> (Vec<Round>, Duration) {
     let options = Options { debug: SearchOptions::from_environment(), max_pause, ..Options::default() };
     let mut at_rest = Duration::ZERO;
     let one = |_| {
-        heartbeat.take().unwrap();
         let begin = Instant::now();
-        let snapshot = take(target.pid() as i32, &options, &Silent).unwrap();
+        let (snapshot, beats) = taken(target.pid(), &heartbeat, &options);
         let took = begin.elapsed();
-        let beats = heartbeat.take().unwrap();
         std::thread::sleep(took);
         at_rest = at_rest.max(heartbeat.take().unwrap().stood);
         let freeze = snapshot.freeze.unwrap();

@@ -72,9 +72,9 @@ fn what_was_lost_outside_pools_is_counted_by_kind() {
     let snapshot = worker_snapshot(&nginx);
     let count = |name: &str| group(&snapshot, name).map_or(0, |group| group.chunks);
     // nginx leaves a few words that point to configuration memory which it has freed. They lead to what was lost first, here
-    // to sessions, which only the address of their start holds.
+    // to sessions, which only the address of their start holds. Once in dozens of runs such a word leads to another chunk, too.
     for (name, lost) in [("SSL_SESSION", 120), ("ngx_http_habits_lost_ops", 700), ("chunk of 2512 bytes", 300)] {
-        assert_eq!(count(name), lost, "{name}\n{:#?}", snapshot.groups);
+        assert!((lost - 2..=lost).contains(&count(name)), "{} {name}\n{:#?}", count(name), snapshot.groups);
     }
     let named: Vec<(&str, u64)> = snapshot
         .findings

@@ -73,7 +73,7 @@ pub fn prepare_process(
         taken_at: Some(SystemTime::now()),
         maps,
         page_size: crate::target::page_size(),
-        notes: Vec::new(),
+        notes: process.stopped_words().into_iter().collect(),
         show_clients: options.show_clients,
         without: options.without.clone(),
     };

@@ -126,6 +126,8 @@ pub struct Process {
     pub age_seconds: u64,
     /// Resident bytes.
     pub resident: u64,
+    /// True if a signal has stopped it (SIGSTOP, or one of those of its terminal): a tracer's stop is not meant.
+    pub is_stopped: bool,
 }
 
 /// PF_KTHREAD of Linux' `include/linux/sched.h`, in field 9 of `/proc/PID/stat`.
@@ -181,6 +183,19 @@ impl Process {
             started_at: started_at(&stat),
             age_seconds: age_seconds(&stat),
             resident: status.vmrss.unwrap_or(0) * 1024,
+            // A stop of a tracer is a `t` (Linux 2.6.33, proc_pid_stat(5)).
+            is_stopped: stat.state == 'T',
+        })
+    }
+
+    /// What a stop by a signal means for whoever waits for an answer.
+    pub fn stopped_words(&self) -> Option<String> {
+        let Process { pid, .. } = self;
+        self.is_stopped.then(|| {
+            format!(
+                "process {pid} was stopped before poolscope came, by a signal (SIGSTOP, SIGTSTP), and stays so: it answers \
+                 nobody until `kill -CONT {pid}`"
+            )
         })
     }
 

@@ -23,10 +23,14 @@ fn a_stopped_job_is_read_and_stays_stopped_until_it_is_continued() {
     wait_for_state(target.pid(), &['T']);
     let snapshot = take(target.pid() as i32, &options(), &Silent).unwrap();
     assert_eq!(snapshot.coverage, Some(1.0));
+    let way_out = format!("kill -CONT {}", target.pid());
+    assert!(snapshot.notes.iter().any(|note| note.contains(&way_out)), "{:?}", snapshot.notes);
     wait_for_state(target.pid(), &['T']);
     assert_eq!(status(target.pid(), target.pid(), "TracerPid"), "0");
     send(target.pid(), Signal::SIGCONT);
     wait_for_state(target.pid(), &['S']);
+    let snapshot = take(target.pid() as i32, &options(), &Silent).unwrap();
+    assert!(!snapshot.notes.iter().any(|note| note.contains(&way_out)), "{:?}", snapshot.notes);
 }
 
 /// Stopped and continued by its owner at random moments of the looks: afterwards it is what its owner said last.

@@ -136,9 +136,10 @@ fn a_snapshot_gives_the_target_no_pages() {
     let before = resident_at_rest(worker);
     take(worker as i32, &options(), &Silent).unwrap();
     let after = resident_at_rest(worker);
-    // The stop ends its wait for events: going on takes it through code that it may not have run yet.
+    // The stop ends its wait for events: going on takes it through code that it may not have run yet, in nginx and in libc. The
+    // kernel maps up to 64 KiB around such a page (`fault_around_bytes`).
     assert_eq!(after.0, before.0, "anonymous memory");
-    assert!(after.1 <= before.1 + 32, "memory of files: {before:?} and {after:?}");
+    assert!(after.1 <= before.1 + 2 * 64, "memory of files: {before:?} and {after:?}");
     take(worker as i32, &options(), &Silent).unwrap();
     assert_eq!(resident_at_rest(worker), after);
 }

@@ -46,6 +46,9 @@ pub fn comparable(snapshot: &Snapshot) -> Value {
             remove(holder, &["oldest_ms"]);
         }
     }
+    // The process is held with a signal, so that both see the same; a core does not tell.
+    let notes = value["notes"].as_array_mut().unwrap();
+    notes.retain(|note| !note.as_str().unwrap().contains("kill -CONT"));
     // What time it was when a core was written only nginx's own clock tells, which stands still while nginx waits.
     value["pools"].as_array_mut().unwrap().iter_mut().for_each(|pool| remove(pool, &["age_ms"]));
     value

@@ -4,7 +4,7 @@ use super::{Check, State};
 use crate::analysis::SnapshotError;
 use crate::target::access::{self, Refusal};
 use crate::target::probes;
-use crate::target::process::{TargetError, tracer_of};
+use crate::target::process::{Process, TargetError, tracer_of};
 
 /// Whether its memory may be read and its threads be stopped; `error` is why it could not be studied.
 pub(super) fn permission(pid: i32, error: Option<&SnapshotError>) -> Check {
@@ -49,4 +49,10 @@ pub(super) fn tracer(pid: i32) -> Check {
                 .way_out("detach that one first")
         }
     }
+}
+
+/// Whether a signal has stopped it; nothing if not.
+pub(super) fn stopped(process: &Process) -> Option<Check> {
+    let finding = process.stopped_words()?;
+    Some(Check::new("stopped", State::Note, finding))
 }

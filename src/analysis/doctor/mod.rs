@@ -101,6 +101,7 @@ pub fn examine(
     let checks = &mut diagnosis.checks;
     checks.push(access::permission(pid, prepared.as_ref().err()));
     checks.push(access::tracer(pid));
+    checks.extend(prepared.as_ref().ok().and_then(|target| access::stopped(&target.process)));
     match &prepared {
         Ok(target) => checks.extend(files::checks(&target.prepared)),
         Err(error) => checks.extend(guess::checks(pid, error, options)),
